@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
+/*
+ * Blocks.  A group's volatile bitmap is the persistent one plus what is
+ * reserved by running change sets plus what is freed but may still be named
+ * by a record above C (quarantine, I5).  Allocation looks only at the volatile
+ * one, under the group's lock, briefly; the record carries the bits.
+ */
+#ifndef ADIT_CORE_ALLOC_H
+#define ADIT_CORE_ALLOC_H
+
+#include "core/core.h"
+
+struct adit_run {
+	uint64_t block;
+	uint64_t count;
+};
+
+#define ADIT_ALLOC_RESERVE 1u /* may use the reserve: needed to free space */
+#define ADIT_ALLOC_HUGE 2u    /* wants 2 MiB-aligned runs */
+
+/* One run of between min and want blocks, preferably starting at goal (0:
+ * anywhere).  Reserved at once; the change set carries ALLOC, and dropping the
+ * set gives it back.  -ENOSPC after a checkpoint did not help; -EIO. */
+int adit__alloc_blocks(struct adit_cs *, uint64_t goal, uint64_t want, uint64_t min,
+		       unsigned flags, struct adit_run *out) ADIT_MUST_CHECK;
+/* The blocks are free once the change set's record lies below C. */
+void adit__free_blocks(struct adit_cs *, uint64_t block, uint64_t count);
+
+/* For the log: what the entries mean. */
+void adit__alloc_apply(struct adit_fs *, uint64_t block, uint64_t count, bool set,
+		       uint64_t seq);
+void adit__alloc_unreserve(struct adit_fs *, uint64_t block, uint64_t count);
+/* Recompute the seals of the bitmap blocks that hold these bits. The caller
+ * flushes what adit__bitmap_lines names. */
+void adit__bitmap_seal(struct adit_fs *, uint64_t block);
+void adit__bitmap_where(struct adit_fs *, uint64_t block, uint64_t *bitmap_block_offset,
+			uint64_t *word_offset, uint64_t *seal_offset);
+
+/* Geometry. */
+uint64_t adit__group_header_block(const struct adit_fs *, uint32_t group);
+uint64_t adit__group_replica_block(const struct adit_fs *, uint32_t group);
+uint64_t adit__group_bitmap_block(const struct adit_fs *, uint32_t group);
+struct adit_vol_group *adit__group_vol(const struct adit_fs *, uint32_t group);
+uint64_t *adit__group_vol_bitmap(const struct adit_fs *, uint32_t group);
+uint32_t adit__group_blocks_of(const struct adit_fs *, uint32_t group);
+/* Blocks that hold fixed metadata: [start, start + count) of area i, -ENOENT
+ * behind the last.  fsck and mkfs mark these as used. */
+int adit__fixed_area(const struct adit_fs *, uint32_t i, struct adit_run *out);
+
+#endif

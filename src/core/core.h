@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
+/*
+ * The engine's handle and what every file of the core shares: environment,
+ * volatile region, operation context, change set.
+ *
+ * The core is kernel-clean: C11, memory and string functions only, no floating
+ * point, no recursion, small frames; everything else comes through adit_env.
+ * Errors are negative errno values; out-parameters are untouched on failure.
+ *
+ * How an operation runs (docs/design.md):
+ *
+ *	adit__op_begin(&op, fs)            reading: no lane
+ *	adit__op_begin_write(&op, fs)      takes a lane, ring space is certain
+ *	adit__lock_inode[s](...)           in the one global order (I2)
+ *	look, decide, find space
+ *	adit__cs_*(op.cs, ...)             says what changes; nothing reachable
+ *	                                   is touched yet (I1)
+ *	adit__cs_commit(op.cs)             record, flush, fence; then applied
+ *	adit__op_end(&op)                  unlocks, gives the lane back; an
+ *	                                   uncommitted change set is dropped
+ */
+#ifndef ADIT_CORE_CORE_H
+#define ADIT_CORE_CORE_H
+
+#include "core/format.h"
+#include "media/pmem.h"
+
+struct adit_fs;
+struct adit_op;
+struct adit_cs;
+
+/* ---- environment ------------------------------------------------------ */
+
+/* A word of the volatile region: incarnation:32 | state:32. */
+struct adit_lock {
+	uint64_t word;
+};
+
+struct adit_env {
+	void *(*alloc)(size_t bytes); /* zeroed; NULL when refused */
+	void (*free)(void *);	      /* NULL is fine */
+	int64_t (*now_ns)(void);      /* CLOCK_REALTIME, coarse is enough */
+	uint64_t (*random64)(void);
+	uint32_t (*crc32c)(uint32_t seed, const void *data, size_t bytes);
+	uint64_t (*hash64)(uint64_t seed, const void *data, size_t bytes); /* XXH64 */
+	void (*lock)(struct adit_lock *, uint32_t incarnation, bool exclusive);
+	bool (*trylock)(struct adit_lock *, uint32_t incarnation, bool exclusive);
+	void (*unlock)(struct adit_lock *, bool exclusive);
+	void (*yield)(void);
+	uint32_t (*thread_hint)(void); /* small number, stable per thread */
+	/* This thread's slot for the operation under way (op.c sets it at begin, clears it at end), so
+	 * that whoever jumps out of one after a media fault can end it. */
+	struct adit_op **(*current_op)(void);
+	/* One line, without newline: which structure, where, why. */
+	void (*report)(void *ctx, const char *format, ...) ADIT_PRINTF(2, 3);
+};
+
+/* ---- volatile region ---------------------------------------------------- */
+
+/*
+ * Never flushed, valid for one incarnation, shared by everyone who has the
+ * pool open.  Each hot word has a line of its own.
+ */
+struct adit_vol_lane {
+	struct adit_lock lock;
+	uint64_t active_low; /* lower bound of the record being committed, or ~0 */
+	uint64_t head;	     /* position of the next record */
+	uint64_t tail;	     /* ring space before this position is free */
+	uint64_t pad[4];
+};
+struct adit_vol {
+	uint64_t incarnation;
+	uint64_t pad0[7];
+	uint64_t seq; /* last sequence number drawn */
+	uint64_t pad1[7];
+	uint64_t c;	      /* checkpoint's C */
+	uint64_t ckpt_count;  /* checkpoints since open */
+	uint64_t pad2[6];
+	uint64_t free_blocks; /* that may be allocated now (reserve included) */
+	uint64_t pad3[7];
+	uint64_t total_free_blocks; /* as statfs sees it */
+	uint64_t used_inodes;
+	uint64_t pad4[6];
+	struct adit_lock ckpt_lock;
+	uint64_t pad5[7];
+	struct adit_lock rename_lock; /* directories changing parents */
+	uint64_t pad6[7];
+	struct adit_lock grow_lock; /* the inode table grows */
+	uint64_t itable_seq;	    /* odd while its extents change */
+	uint64_t pad7[6];
+	struct adit_lock shard_lock[ADIT_SHARDS]; /* inode allocation */
+	struct adit_lock orphan_lock[ADIT_SHARDS];
+	struct adit_vol_lane lane[ADIT_LANES_MAX];
+	/* then the inode locks, one line each: struct adit_vol_stripe[] */
+};
+struct adit_vol_stripe {
+	struct adit_lock lock;
+	uint64_t pad[7];
+};
+/* One block a group, beside its volatile bitmap. */
+struct adit_vol_group {
+	struct adit_lock lock;
+	uint64_t incarnation; /* valid when it is the pool's */
+	uint32_t free;	      /* clear bits of the volatile bitmap */
+	uint32_t cursor;      /* where small allocations go on */
+	uint32_t bad;	      /* its bitmap failed the check: not used */
+	uint32_t free_huge;   /* chunks of 512 blocks that are wholly free */
+	uint64_t pad[4];
+	uint16_t chunk_free[ADIT_GROUP_BLOCKS_MAX / ADIT_HUGE_BLOCKS];
+};
+ADIT_STATIC_ASSERT(sizeof(struct adit_vol_group) <= ADIT_BLOCK, "one block");
+
+/* ---- the handle ---------------------------------------------------------- */
+
+#define ADIT_REC_MAX (96u * 1024) /* bytes of the largest record */
+#define ADIT_ATOMIC_MAX (64u * 1024) /* data bytes that one record may carry */
+#define ADIT_VERIFIED_SLOTS 65536u
+#define ADIT_CLUSTER_CACHE 8192u
+
+struct adit_ckpt_work; /* log.c */
+
+struct adit_fs {
+	struct adit_pm pm; /* first: base and size of the mapping */
+	const struct adit_env *env;
+	void *report_ctx;
+	bool read_only;
+	bool failed; /* a fault hit while a record was applied: reopen */
+	uint32_t incarnation;
+	/* From the superblock, checked. */
+	struct adit_super_pm super; /* a copy */
+	uint32_t uuid_tag;
+	uint64_t pool_blocks;
+	uint64_t group_blocks;
+	uint32_t group_shift;
+	uint32_t groups;
+	uint32_t bitmap_blocks; /* of one group */
+	uint32_t lanes;
+	uint64_t ring_bytes;
+	uint64_t hash_seed;
+	uint64_t stripe_mask;
+	/* Addresses. */
+	struct adit_root_pm *root;
+	struct adit_vol *vol;
+	struct adit_vol_stripe *stripe;
+	/* Private to this process. */
+	struct adit_cs **lane_cs; /* change set of each lane, made when first used */
+	uint64_t *verified;	  /* offsets whose CRC was found right */
+	uint64_t *verified_block; /* the same for offsets of blocks: a bit each */
+	uint64_t *cluster_cache;  /* where inode clusters lie; they never move */
+	struct adit_ckpt_work *ckpt_work;
+	uint32_t weak_hash_mask; /* tests: forces name collisions; 0 = off */
+	/* Tests and the fault suite: refuse the n-th allocation from now. */
+	uint64_t fail_alloc_at;
+};
+
+static inline void *adit__at(const struct adit_fs *fs, uint64_t offset)
+{
+	return fs->pm.base + offset;
+}
+static inline void *adit__block_at(const struct adit_fs *fs, uint64_t block)
+{
+	return fs->pm.base + (block << ADIT_BLOCK_SHIFT);
+}
+static inline uint64_t adit__offset_of(const struct adit_fs *fs, const void *p)
+{
+	return (uint64_t)((const uint8_t *)p - fs->pm.base);
+}
+#define adit__report(fs, ...) ((fs)->env->report((fs)->report_ctx, __VA_ARGS__))
+
+/* ---- operations and locks (op.c) ----------------------------------------- */
+
+#define ADIT_OP_LOCKS 12
+struct adit_op {
+	struct adit_fs *fs;
+	struct adit_cs *cs; /* NULL while reading */
+	uint32_t nlocks;
+	struct adit_lock *lock[ADIT_OP_LOCKS];
+	bool exclusive[ADIT_OP_LOCKS];
+};
+
+void adit__op_begin(struct adit_op *, struct adit_fs *);
+/* Takes a lane; may run a checkpoint to make room.  Call with no lock held.
+ * -EROFS on a read-only pool, -EIO on a failed one, -ENOMEM. */
+int adit__op_begin_write(struct adit_op *, struct adit_fs *) ADIT_MUST_CHECK;
+/* Releases locks and lane, drops an uncommitted change set (also after a
+ * media fault, from anywhere), runs a checkpoint when one is due. */
+void adit__op_end(struct adit_op *);
+/* Drop the locks only (to take others in order); the lane stays. */
+void adit__op_unlock(struct adit_op *);
+
+/* Inode locks: striped by inode number, taken in ascending stripe order.
+ * lock_inodes takes up to 4 distinct-or-equal inode numbers at once;
+ * exclusive is a bit mask.  ADIT_INO_NONE entries are skipped.  Call with no
+ * inode lock held. */
+void adit__lock_inode(struct adit_op *, uint64_t ino, bool exclusive);
+void adit__lock_inodes(struct adit_op *, const uint64_t *ino, unsigned n,
+		       unsigned exclusive_mask);
+/* With others held already: true when taken (or when its stripe is held
+ * exclusively by this operation), false when that would break the order. */
+bool adit__trylock_inode(struct adit_op *, uint64_t ino, bool exclusive);
+/* Any other lock of the volatile region, remembered by the operation. */
+void adit__op_lock(struct adit_op *, struct adit_lock *, bool exclusive);
+
+/* ---- change sets (log.c) ---------------------------------------------------- */
+
+/* What changes.  Sticky errors: an overflow makes commit fail with -E2BIG and
+ * nothing happened.  `len` is a multiple of 8, `offset` 8-byte aligned. */
+void adit__cs_put(struct adit_cs *, uint64_t offset, const void *bytes,
+		  size_t len, uint8_t kind);
+void adit__cs_zero(struct adit_cs *, uint64_t offset, size_t len, uint8_t kind);
+static inline void adit__cs_put64(struct adit_cs *cs, uint64_t offset, uint64_t v,
+				  uint8_t kind)
+{
+	le64 x = put64(v);
+	adit__cs_put(cs, offset, &x, 8, kind);
+}
+
+/* A tree node as this change set sees it: the medium's bytes when the set has
+ * not changed it, else a private copy with the changes.  The pointer stays
+ * valid until the set is committed or dropped; later puts show through it
+ * once it is a private copy (call again after a put to be sure). cs may be
+ * NULL: the medium's bytes.  Does not verify: adit__node_get (tree.h) does. */
+const void *adit__cs_view_block(struct adit_cs *, struct adit_fs *, uint64_t block);
+
+/* A private copy of an inode to change freely; commit logs the words that
+ * differ from what it was at the time of this call.  The inode must be locked
+ * exclusively.  The same inode gives the same copy.  Verifies the inode:
+ * -EUCLEAN/-EBADMSG with a report, -ESTALE when the slot is free. */
+int adit__cs_inode(struct adit_cs *, uint64_t ino, struct adit_inode_pm **out)
+	ADIT_MUST_CHECK;
+/* The same for a slot that was just allocated (no verification). */
+struct adit_inode_pm *adit__cs_new_inode(struct adit_cs *, uint64_t ino);
+
+/* Fresh memory: blocks that this change set allocated and nothing points to.
+ * The bytes are durable at commit, before the record is. */
+void adit__cs_fresh(struct adit_cs *, uint64_t offset, const void *bytes, size_t len);
+void adit__cs_fresh_zero(struct adit_cs *, uint64_t offset, size_t len);
+
+/* In-place data (G2's exception): durable with the record's fence, torn at 8
+ * bytes at worst.  Only after adit__data_settled (I8). */
+void adit__cs_data(struct adit_cs *, uint64_t offset, const void *bytes, size_t len);
+
+/* This change set logs data (kind DATA) of the inode: its data_seq becomes the
+ * record's sequence number when it is applied (I8). */
+void adit__cs_note_data(struct adit_cs *, uint64_t ino);
+
+/* Bytes that may still be added before the record is full. */
+size_t adit__cs_room(const struct adit_cs *);
+/* True when anything was put. */
+bool adit__cs_dirty(const struct adit_cs *);
+
+/* The record is durable and applied when this returns 0.  The set is then
+ * empty and may be filled again (a further step of a big operation); the
+ * inode copies are forgotten: ask again.  On error nothing has happened. */
+int adit__cs_commit(struct adit_cs *) ADIT_MUST_CHECK;
+/* Forget everything put so far, give back reservations. */
+void adit__cs_drop(struct adit_cs *);
+/* Sequence number of the newest record this set committed. */
+uint64_t adit__cs_last_seq(const struct adit_cs *);
+struct adit_fs *adit__cs_fs(const struct adit_cs *);
+
+/* The lane's intent (I9), written with the record. type NONE clears it. */
+void adit__cs_intent(struct adit_cs *, uint32_t type, uint64_t ino, uint32_t generation,
+		     uint64_t a, uint64_t b, uint64_t c, uint64_t d);
+
+/* Everything committed so far becomes applied, durable in place, and its
+ * ring space and quarantined blocks free.  Safe with inode locks held, not
+ * with group or shard locks. */
+int adit__checkpoint(struct adit_fs *);
+/* Replays what is above C.  Called once by open, before anyone else. */
+int adit__log_recover(struct adit_fs *) ADIT_MUST_CHECK;
+int adit__log_init(struct adit_fs *) ADIT_MUST_CHECK; /* volatile part */
+void adit__log_finish(struct adit_fs *);
+/* After this no logged data of the file can be replayed over in-place
+ * stores: runs a checkpoint when needed (I8). */
+int adit__data_settled(struct adit_fs *, const struct adit_inode_pm *);
+
+/* ---- seals and verification (seal.c) ---------------------------------------- */
+
+uint32_t adit__seal_crc(const struct adit_fs *, const void *structure, size_t from,
+			size_t bytes, uint32_t magic);
+/* Checked already in this process, or not yet: */
+bool adit__verified(const struct adit_fs *, uint64_t offset);
+void adit__set_verified(struct adit_fs *, uint64_t offset);
+void adit__clear_verified(struct adit_fs *, uint64_t offset);
+void adit__forget_verified(struct adit_fs *); /* all of it */
+/* 0, -EUCLEAN (not such a structure), -EBADMSG (bad checksum); *why says what.
+ * Each reader of a structure goes through these (style: one verify per type). */
+int adit__verify_super(const struct adit_env *, const struct adit_super_pm *,
+		       uint64_t pool_bytes, const char **why);
+int adit__verify_root(struct adit_fs *, const struct adit_root_pm *, const char **why);
+int adit__verify_inode(struct adit_fs *, const struct adit_inode_pm *, uint64_t ino,
+		       const char **why);
+int adit__verify_icluster(struct adit_fs *, const struct adit_icluster_pm *,
+			  uint64_t ino, const char **why);
+int adit__verify_group(struct adit_fs *, const struct adit_group_pm *, uint32_t group,
+		       const char **why);
+int adit__verify_node(struct adit_fs *, const struct adit_node_pm *, uint64_t block,
+		      uint64_t owner, uint8_t type, int level /* -1: any */,
+		      const char **why);
+
+/* ---- the pool (fs.c, mkfs.c) ------------------------------------------------ */
+
+struct adit_mkfs_params {
+	uint64_t pool_bytes;
+	char label[ADIT_LABEL_MAX];
+	uint8_t uuid[16];
+	uint64_t hash_seed;
+	uint32_t lanes;	       /* 0: by size */
+	uint64_t group_blocks; /* 0: by size; power of two, at least 512 */
+	uint32_t root_uid, root_gid, root_mode;
+	bool zeroed; /* the range is known to read as zeros: skip clearing */
+};
+#define ADIT_POOL_MIN_BYTES (4ull << 20)
+/* A crash before it returns leaves something that open refuses. */
+int adit__core_mkfs(struct adit_pm *, const struct adit_env *, void *report_ctx,
+		    const struct adit_mkfs_params *) ADIT_MUST_CHECK;
+/* Clear both superblocks: no pool any more. */
+void adit__core_wipe(struct adit_pm *);
+#define ADIT_OPEN_RDONLY 1u
+#define ADIT_OPEN_NO_RECOVERY 2u /* dump: look, change nothing but the volatile region */
+#define ADIT_OPEN_MAKING 4u	 /* mkfs itself */
+int adit__core_open(struct adit_fs **out, const struct adit_pm *, const struct adit_env *,
+		    void *report_ctx, unsigned flags) ADIT_MUST_CHECK;
+/* Checkpoint, mark clean, free.  No operation may be under way. */
+int adit__core_close(struct adit_fs *);
+/* Close without the checkpoint or the mark: what a kill leaves (tests). */
+void adit__core_abandon(struct adit_fs *);
+
+struct adit_statfs {
+	uint64_t blocks, free, available, inodes_used;
+};
+void adit__core_statfs(struct adit_fs *, struct adit_statfs *);
+
+#endif

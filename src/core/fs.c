@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
+/*
+ * Opening and closing a pool.
+ *
+ * Open: superblock (either copy) -> new incarnation, durable -> volatile region
+ * -> root block (or its replica) -> checkpoint slot -> recovery of the log ->
+ * unfinished intents -> orphans.  None of it depends on how much is stored.
+ */
+#include "core/alloc.h"
+#include "core/file.h"
+#include "core/inode.h"
+#include "core/linux_abi.h"
+#include "core/log.h"
+
+void adit__fs_geometry(struct adit_fs *fs)
+{
+	const struct adit_super_pm *s = &fs->super;
+	uint64_t stripes, bytes;
+
+	memcpy(&fs->uuid_tag, s->uuid, 4);
+	fs->uuid_tag = get32((le32){fs->uuid_tag});
+	fs->pool_blocks = get64(s->pool_blocks);
+	fs->group_blocks = get64(s->group_blocks);
+	fs->group_shift = (uint32_t)__builtin_ctzll(fs->group_blocks);
+	fs->groups = get32(s->groups);
+	fs->bitmap_blocks = (uint32_t)((fs->group_blocks + 8 * ADIT_BLOCK - 1) / (8 * ADIT_BLOCK));
+	fs->lanes = get32(s->lanes);
+	fs->ring_bytes = (uint64_t)get32(s->lane_blocks) * ADIT_BLOCK;
+	fs->hash_seed = get64(s->hash_seed);
+	fs->root = adit__block_at(fs, get64(s->root_block));
+	fs->vol = adit__block_at(fs, get64(s->vol_start));
+	fs->stripe = (struct adit_vol_stripe *)(fs->vol + 1);
+	bytes = get64(s->vol_blocks) * ADIT_BLOCK - sizeof(struct adit_vol);
+	for (stripes = 1; stripes * 2 * sizeof(struct adit_vol_stripe) <= bytes; stripes *= 2)
+		;
+	fs->stripe_mask = stripes - 1;
+}
+
+void adit__super_store(struct adit_fs *fs)
+{
+	static const uint64_t place[2] = {ADIT_SUPER_COPY, 0};
+
+	fs->super.crc = put32(adit__seal_crc(fs, &fs->super, ADIT_SUPER_SEAL_FROM,
+					     sizeof fs->super, ADIT_MAGIC_SUPER));
+	for (unsigned i = 0; i < 2; i++) {
+		void *at = adit__block_at(fs, place[i]);
+
+		adit__pm_store(&fs->pm, at, &fs->super, sizeof fs->super);
+		adit__pm_flush(&fs->pm, at, sizeof fs->super);
+		adit__pm_fence(&fs->pm);
+	}
+}
+
+/* ---- open ----------------------------------------------------------------- */
+
+static int check_features(struct adit_fs *fs, bool *read_only)
+{
+	const struct adit_super_pm *s = &fs->super;
+	uint64_t incompat = get64(s->incompat) & ~ADIT_INCOMPAT_KNOWN;
+	uint64_t ro = get64(s->ro_compat) & ~ADIT_ROCOMPAT_KNOWN;
+
+	if (incompat) {
+		adit__report(fs, "superblock: needs incompatible features %#llx%s "
+			     "that this version does not know",
+			     (unsigned long long)incompat,
+			     incompat & ADIT_INCOMPAT_REFLINK ? " (reflink)" : "");
+		return -EOPNOTSUPP;
+	}
+	if (get32(s->owner) == ADIT_OWNER_KERNEL) {
+		adit__report(fs, "superblock: the pool is in use by a kernel");
+		return -EBUSY;
+	}
+	if (ro && !*read_only) {
+		adit__report(fs, "superblock: features %#llx%s are unknown: open it read-only",
+			     (unsigned long long)ro,
+			     ro & ADIT_ROCOMPAT_SNAPSHOTS ? " (snapshots)" : "");
+		return -EROFS;
+	}
+	return 0;
+}
+
+static int read_super(struct adit_fs *fs)
+{
+	static const uint64_t place[2] = {0, ADIT_SUPER_COPY};
+	const char *why = NULL;
+	int err = -EUCLEAN, first = 0;
+
+	if (fs->pm.size_bytes < ADIT_POOL_MIN_BYTES) {
+		adit__report(fs, "the medium is too small for a pool (%llu bytes)",
+			     (unsigned long long)fs->pm.size_bytes);
+		return -EUCLEAN;
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		const struct adit_super_pm *s = adit__block_at(fs, place[i]);
+
+		err = adit__verify_super(fs->env, s, fs->pm.size_bytes, &why);
+		if (err == 0) {
+			fs->super = *s;
+			return 0;
+		}
+		adit__report(fs, "superblock%s: %s", i ? " (second copy)" : "", why);
+		if (i == 0)
+			first = err;
+	}
+	return first == -EUCLEAN ? err : first;
+}
+
+static int alloc_private(struct adit_fs *fs)
+{
+	fs->verified = fs->env->alloc(ADIT_VERIFIED_SLOTS * sizeof *fs->verified);
+	fs->verified_block = fs->env->alloc((fs->pool_blocks + 63) / 64 * 8);
+	fs->cluster_cache = fs->env->alloc(ADIT_CLUSTER_CACHE * sizeof *fs->cluster_cache);
+	return fs->verified && fs->verified_block && fs->cluster_cache ? 0 : -ENOMEM;
+}
+
+/* Words of the region that are not tagged with the incarnation start here. */
+static void volatile_init(struct adit_fs *fs)
+{
+	struct adit_vol *v = fs->vol;
+
+	memset(v, 0, sizeof *v);
+	v->incarnation = fs->incarnation;
+}
+
+/*
+ * The root block, before the log is replayed.  A crash leaves its seal stale
+ * when records above C changed it; the replica, written by checkpoints, then
+ * serves, and replay brings it up to date.  A crash inside a checkpoint may
+ * leave the replica torn as well: then the primary's own bytes are what replay
+ * starts from, as for every other structure.
+ */
+static int read_root(struct adit_fs *fs)
+{
+	const struct adit_root_pm *copy = adit__block_at(fs, get64(fs->super.root_copy));
+	const char *why = NULL, *why_copy = NULL;
+	int err = adit__verify_root(fs, fs->root, &why);
+	bool stale = err == -EBADMSG && get64(fs->root->dirty_seq) > fs->vol->c;
+
+	if (err == 0)
+		return 0;
+	if (adit__verify_root(fs, copy, &why_copy) != 0) {
+		if (stale)
+			return 0;
+		adit__report(fs, "root block: %s; its replica: %s", why, why_copy);
+		return err;
+	}
+	adit__pm_store(&fs->pm, fs->root, copy, sizeof *copy);
+	adit__pm_flush(&fs->pm, fs->root, sizeof *copy);
+	adit__pm_fence(&fs->pm);
+	if (!stale)
+		adit__report(fs, "root block: %s; restored from its replica", why);
+	return 0;
+}
+
+static int recover(struct adit_fs *fs)
+{
+	const char *why = NULL;
+	int err = read_root(fs);
+
+	if (!err)
+		err = adit__log_recover(fs);
+	if (!err) {
+		err = adit__verify_root(fs, fs->root, &why);
+		if (err)
+			adit__report(fs, "root block: %s", why);
+	}
+	return err;
+}
+
+static int resume_intents(struct adit_fs *fs)
+{
+	const struct adit_intent_pm *table = adit__block_at(fs, get64(fs->super.intent_start));
+
+	for (uint32_t lane = 0; lane < fs->lanes; lane++) {
+		struct adit_intent_pm in = table[lane];
+		struct adit_op op;
+		int err;
+
+		if (get32(in.type) == ADIT_INTENT_NONE)
+			continue;
+		err = adit__op_begin_lane(&op, fs, lane);
+		if (err)
+			return err;
+		adit__lock_inode(&op, get64(in.ino), true);
+		err = adit__file_resume(&op, &in);
+		if (err) {
+			/* Damage must not keep the rest from opening. */
+			adit__report(fs, "lane %u: unfinished operation on inode %llu: error %d; "
+				     "run fsck", lane, (unsigned long long)get64(in.ino), err);
+		}
+		adit__op_end(&op);
+		if (err == -EIO || err == -ENOMEM)
+			return err;
+	}
+	return 0;
+}
+
+static int free_orphan(struct adit_fs *fs, uint64_t ino)
+{
+	struct adit_inode_pm *ip;
+	struct adit_op op;
+	int err = adit__op_begin_write(&op, fs);
+
+	if (err)
+		return err;
+	adit__lock_inode(&op, ino, true);
+	err = adit__cs_inode(op.cs, ino, &ip);
+	if (!err && get32(ip->nlink) != 0)
+		err = -EUCLEAN;
+	if (!err)
+		err = adit__orphan_remove(&op, ip);
+	if (!err) {
+		adit__cs_intent(op.cs, ADIT_INTENT_FREE, ino, get32(ip->generation), 0, 0, 0, 0);
+		err = adit__cs_commit(op.cs);
+	}
+	if (!err)
+		err = adit__inode_destroy(&op, ino);
+	adit__op_end(&op);
+	return err;
+}
+
+/* Nobody has them open any more. A damaged list is left to fsck. */
+static int free_orphans(struct adit_fs *fs)
+{
+	for (unsigned list = 0; list < ADIT_SHARDS; list++) {
+		uint64_t ino;
+
+		while ((ino = get64(fs->root->orphan[list])) != 0) {
+			int err = free_orphan(fs, ino);
+
+			if (err == -EIO || err == -ENOMEM)
+				return err;
+			if (err) {
+				adit__report(fs, "orphan list %u: inode %llu: error %d; run fsck",
+					     list, (unsigned long long)ino, err);
+				break;
+			}
+		}
+	}
+	return 0;
+}
+
+static void fs_free(struct adit_fs *fs)
+{
+	const struct adit_env *env = fs->env;
+
+	adit__log_finish(fs);
+	env->free(fs->verified);
+	env->free(fs->verified_block);
+	env->free(fs->cluster_cache);
+	env->free(fs);
+}
+
+static int open_checked(struct adit_fs *fs, unsigned flags)
+{
+	bool no_recovery = flags & ADIT_OPEN_NO_RECOVERY;
+	int err;
+
+	err = read_super(fs);
+	if (!err)
+		err = check_features(fs, &fs->read_only);
+	if (!err && (get32(fs->super.state) & ADIT_STATE_MAKING) && !(flags & ADIT_OPEN_MAKING)) {
+		adit__report(fs, "superblock: mkfs of this pool did not finish");
+		err = -EUCLEAN;
+	}
+	if (err)
+		return err;
+	adit__fs_geometry(fs);
+	fs->incarnation = (uint32_t)get64(fs->super.incarnation) + 1;
+	fs->super.incarnation = put64(get64(fs->super.incarnation) + 1);
+	fs->super.owner = put32(ADIT_OWNER_LIBRARY);
+	fs->super.state = put32((get32(fs->super.state) & ~ADIT_STATE_CLEAN) | ADIT_STATE_OPEN);
+	if (!no_recovery)
+		adit__super_store(fs);
+	volatile_init(fs);
+	err = alloc_private(fs);
+	if (!err)
+		err = adit__log_init(fs);
+	if (err)
+		return err;
+	if (no_recovery)
+		return read_root(fs);
+	err = recover(fs);
+	if (!err && !fs->read_only) {
+		err = resume_intents(fs);
+		if (!err)
+			err = free_orphans(fs);
+	}
+	return err;
+}
+
+int adit__core_open(struct adit_fs **out, const struct adit_pm *pm, const struct adit_env *env,
+		    void *report_ctx, unsigned flags)
+{
+	struct adit_fs *fs = env->alloc(sizeof *fs);
+	int err;
+
+	if (!fs)
+		return -ENOMEM;
+	fs->pm = *pm;
+	fs->env = env;
+	fs->report_ctx = report_ctx;
+	fs->read_only = flags & (ADIT_OPEN_RDONLY | ADIT_OPEN_NO_RECOVERY);
+	err = open_checked(fs, flags);
+	if (err) {
+		fs_free(fs);
+		return err;
+	}
+	*out = fs;
+	return 0;
+}
+
+int adit__core_close(struct adit_fs *fs)
+{
+	int err = 0;
+
+	if (!fs->read_only) {
+		err = adit__checkpoint(fs);
+		if (!err) {
+			fs->super.owner = put32(ADIT_OWNER_NONE);
+			fs->super.state = put32((get32(fs->super.state) & ADIT_STATE_DAMAGED) |
+						ADIT_STATE_CLEAN);
+			adit__super_store(fs);
+		}
+	}
+	fs_free(fs);
+	return err;
+}
+
+void adit__core_abandon(struct adit_fs *fs)
+{
+	fs_free(fs);
+}
+
+void adit__core_statfs(struct adit_fs *fs, struct adit_statfs *out)
+{
+	uint64_t free = __atomic_load_n(&fs->vol->total_free_blocks, __ATOMIC_RELAXED);
+	uint64_t keep = get64(fs->super.reserve_blocks);
+
+	out->blocks = fs->pool_blocks;
+	out->free = free;
+	out->available = free > keep ? free - keep : 0;
+	out->inodes_used = __atomic_load_n(&fs->vol->used_inodes, __ATOMIC_RELAXED);
+}

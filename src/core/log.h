@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
+/* What the files that know the log's inside share: log.c, checkpoint.c, op.c,
+ * inode.c, alloc.c, fs.c, check. */
+#ifndef ADIT_CORE_LOG_H
+#define ADIT_CORE_LOG_H
+
+#include "core/core.h"
+
+#define ADIT_CS_TOUCHED 128u /* structures one change set may change */
+#define ADIT_CS_INODES 8u
+
+/* A tree node or the root block with entries in this set. */
+struct adit_touched {
+	uint64_t block;
+	uint8_t *shadow; /* NULL until somebody looks */
+};
+
+struct adit_cs_inode_copy {
+	uint64_t ino;
+	uint64_t offset;
+	uint8_t kind;
+	union adit_slot {
+		struct adit_inode_pm inode;
+		struct adit_icluster_pm cluster;
+		uint64_t word[ADIT_INODE_BYTES / 8];
+	} was, now;
+};
+
+struct adit_cs {
+	struct adit_fs *fs;
+	uint32_t lane;
+	bool busy;     /* between begin and end of an operation */
+	bool fresh;    /* fresh memory waits for a fence */
+	bool data;     /* in-place data waits for the record's fence */
+	bool applying; /* committed, not yet applied in full */
+	int err;
+	int64_t d_free_blocks, d_used_inodes;
+	uint64_t last_seq;
+	uint64_t note_data[2];
+	uint32_t notes;
+	uint32_t ntouched, ninodes, nshadows;
+	size_t len; /* bytes of buf in use, record header included */
+	uint8_t *buf;
+	uint8_t *shadow[ADIT_CS_TOUCHED]; /* kept for reuse */
+	struct adit_touched touched[ADIT_CS_TOUCHED];
+	struct adit_cs_inode_copy inode[ADIT_CS_INODES];
+};
+
+/* Entries of a record or of a set under construction. */
+static inline const struct adit_entry_pm *adit__entry_at(const uint8_t *buf, size_t at)
+{
+	return (const struct adit_entry_pm *)(buf + at);
+}
+static inline size_t adit__entry_bytes(const struct adit_entry_pm *e)
+{
+	return sizeof *e + (e->op == ADIT_OP_WRITE ? get32(e->len) : 0);
+}
+
+struct adit_cs *adit__cs_create(struct adit_fs *, uint32_t lane);
+void adit__cs_destroy(struct adit_cs *);
+/* Private copy of an inode-table slot, of either kind, unverified. */
+struct adit_cs_inode_copy *adit__cs_slot(struct adit_cs *, uint64_t ino, uint64_t offset,
+					 uint8_t kind);
+/* The root block as this set sees it. */
+const struct adit_root_pm *adit__cs_root(struct adit_cs *);
+void adit__cs_alloc_entry(struct adit_cs *, uint8_t op, uint64_t block, uint64_t count);
+void adit__cs_count_inodes(struct adit_cs *, int delta);
+bool adit__cs_intent_active(const struct adit_cs *);
+
+/* Room for one more record of any size in the lane's ring. */
+bool adit__lane_has_room(const struct adit_fs *, uint32_t lane);
+void adit__apply_record(struct adit_fs *, const struct adit_record_pm *);
+/* NULL unless a valid record of this lane starts at pos. */
+const struct adit_record_pm *adit__record_at(const struct adit_fs *, uint32_t lane, uint64_t pos,
+					     bool check_crc);
+uint64_t adit__record_end(const struct adit_fs *, const struct adit_record_pm *);
+
+const struct adit_ckpt_pm *adit__ckpt_slot(const struct adit_fs *, unsigned slot);
+/* The slot that counts, or NULL when neither is valid. */
+const struct adit_ckpt_pm *adit__ckpt_newest(const struct adit_fs *);
+/* Write a slot, durable on return (mkfs, checkpoint, repair). */
+void adit__ckpt_store(struct adit_fs *, struct adit_ckpt_pm *);
+
+/* As adit__op_begin_write, on this lane (recovery of its intent). */
+int adit__op_begin_lane(struct adit_op *, struct adit_fs *, uint32_t lane) ADIT_MUST_CHECK;
+/* Release one lock that the operation remembers. */
+void adit__op_unlock_one(struct adit_op *, struct adit_lock *);
+/* Release everything but the inode locks. */
+void adit__op_unlock_aux(struct adit_op *);
+bool adit__op_holds(const struct adit_op *, const struct adit_lock *);
+bool adit__op_trylock(struct adit_op *, struct adit_lock *, bool exclusive);
+struct adit_lock *adit__inode_lock_of(const struct adit_fs *, uint64_t ino);
+
+/* Locks taken below an operation (group, checkpoint, table growth): remembered
+ * by the one under way, if any, so that a media fault cannot leave them held. */
+void adit__lock_below(struct adit_fs *, struct adit_lock *, bool exclusive);
+bool adit__trylock_below(struct adit_fs *, struct adit_lock *, bool exclusive);
+void adit__unlock_below(struct adit_fs *, struct adit_lock *, bool exclusive);
+/* As adit__checkpoint, but leaves when somebody is at it already. */
+void adit__checkpoint_due(struct adit_fs *);
+
+/* Fixed places by geometry; fs.c. */
+void adit__fs_geometry(struct adit_fs *);
+/* Write both copies of the superblock from fs->super, durable on return. */
+void adit__super_store(struct adit_fs *);
+
+#endif

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
+/*
+ * Operations: which locks and which lane a call holds, so that they can be let
+ * go of from anywhere (a media fault included).
+ *
+ * Global order of locks (I2): lane, rename_lock, inode stripes ascending,
+ * shard_lock, orphan_lock, grow_lock, group locks, ckpt_lock.
+ */
+#include "core/inode.h"
+#include "core/linux_abi.h"
+#include "core/log.h"
+
+/* ---- the operation's memory of its locks ------------------------------------ */
+
+static void remember(struct adit_op *op, struct adit_lock *lock, bool exclusive)
+{
+	op->lock[op->nlocks] = lock;
+	op->exclusive[op->nlocks] = exclusive;
+	op->nlocks++;
+}
+
+bool adit__op_holds(const struct adit_op *op, const struct adit_lock *lock)
+{
+	for (uint32_t i = 0; i < op->nlocks; i++)
+		if (op->lock[i] == lock)
+			return true;
+	return false;
+}
+
+void adit__op_lock(struct adit_op *op, struct adit_lock *lock, bool exclusive)
+{
+	if (adit__op_holds(op, lock))
+		return;
+	op->fs->env->lock(lock, op->fs->incarnation, exclusive);
+	remember(op, lock, exclusive);
+}
+
+bool adit__op_trylock(struct adit_op *op, struct adit_lock *lock, bool exclusive)
+{
+	if (adit__op_holds(op, lock))
+		return true;
+	if (!op->fs->env->trylock(lock, op->fs->incarnation, exclusive))
+		return false;
+	remember(op, lock, exclusive);
+	return true;
+}
+
+static void unlock_nth(struct adit_op *op, uint32_t i)
+{
+	struct adit_lock *lock = op->lock[i];
+	bool exclusive = op->exclusive[i];
+
+	op->nlocks--;
+	op->lock[i] = op->lock[op->nlocks];
+	op->exclusive[i] = op->exclusive[op->nlocks];
+	op->fs->env->unlock(lock, exclusive);
+}
+
+void adit__op_unlock_one(struct adit_op *op, struct adit_lock *lock)
+{
+	for (uint32_t i = 0; i < op->nlocks; i++)
+		if (op->lock[i] == lock) {
+			unlock_nth(op, i);
+			return;
+		}
+}
+
+void adit__lock_below(struct adit_fs *fs, struct adit_lock *lock, bool exclusive)
+{
+	struct adit_op *op = *fs->env->current_op();
+
+	fs->env->lock(lock, fs->incarnation, exclusive);
+	if (op)
+		remember(op, lock, exclusive);
+}
+
+bool adit__trylock_below(struct adit_fs *fs, struct adit_lock *lock, bool exclusive)
+{
+	struct adit_op *op = *fs->env->current_op();
+
+	if (!fs->env->trylock(lock, fs->incarnation, exclusive))
+		return false;
+	if (op)
+		remember(op, lock, exclusive);
+	return true;
+}
+
+void adit__unlock_below(struct adit_fs *fs, struct adit_lock *lock, bool exclusive)
+{
+	struct adit_op *op = *fs->env->current_op();
+
+	if (op)
+		adit__op_unlock_one(op, lock);
+	else
+		fs->env->unlock(lock, exclusive);
+}
+
+static bool is_inode_lock(const struct adit_op *op, const struct adit_lock *lock)
+{
+	const struct adit_vol_stripe *s = op->fs->stripe;
+
+	return (const void *)lock >= (const void *)s &&
+	       (const void *)lock < (const void *)(s + op->fs->stripe_mask + 1);
+}
+
+void adit__op_unlock_aux(struct adit_op *op)
+{
+	for (uint32_t i = op->nlocks; i-- > 0;)
+		if (!is_inode_lock(op, op->lock[i]))
+			unlock_nth(op, i);
+}
+
+void adit__op_unlock(struct adit_op *op)
+{
+	while (op->nlocks > 0)
+		unlock_nth(op, op->nlocks - 1);
+}
+
+/* ---- inode locks --------------------------------------------------------------- */
+
+static uint64_t stripe_of(const struct adit_fs *fs, uint64_t ino)
+{
+	return ((ino * 0x9e3779b97f4a7c15ull) >> 32) & fs->stripe_mask;
+}
+
+struct adit_lock *adit__inode_lock_of(const struct adit_fs *fs, uint64_t ino)
+{
+	return &fs->stripe[stripe_of(fs, ino)].lock;
+}
+
+void adit__lock_inode(struct adit_op *op, uint64_t ino, bool exclusive)
+{
+	struct adit_lock *lock = adit__inode_lock_of(op->fs, ino);
+
+	op->fs->env->lock(lock, op->fs->incarnation, exclusive);
+	remember(op, lock, exclusive);
+}
+
+void adit__lock_inodes(struct adit_op *op, const uint64_t *ino, unsigned n,
+		       unsigned exclusive_mask)
+{
+	struct adit_lock *lock[4];
+	bool exclusive[4];
+	unsigned m = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct adit_lock *l;
+		bool x = exclusive_mask >> i & 1;
+		unsigned at = 0;
+
+		if (ino[i] == ADIT_INO_NONE)
+			continue;
+		l = adit__inode_lock_of(op->fs, ino[i]);
+		while (at < m && lock[at] < l)
+			at++;
+		if (at < m && lock[at] == l) {
+			exclusive[at] |= x;
+			continue;
+		}
+		for (unsigned k = m; k > at; k--) {
+			lock[k] = lock[k - 1];
+			exclusive[k] = exclusive[k - 1];
+		}
+		lock[at] = l;
+		exclusive[at] = x;
+		m++;
+	}
+	for (unsigned i = 0; i < m; i++) {
+		op->fs->env->lock(lock[i], op->fs->incarnation, exclusive[i]);
+		remember(op, lock[i], exclusive[i]);
+	}
+}
+
+bool adit__trylock_inode(struct adit_op *op, uint64_t ino, bool exclusive)
+{
+	struct adit_lock *lock = adit__inode_lock_of(op->fs, ino);
+
+	for (uint32_t i = 0; i < op->nlocks; i++)
+		if (op->lock[i] == lock)
+			return op->exclusive[i] || !exclusive;
+	return adit__op_trylock(op, lock, exclusive);
+}
+
+/* ---- begin and end ---------------------------------------------------------------- */
+
+void adit__op_begin(struct adit_op *op, struct adit_fs *fs)
+{
+	op->fs = fs;
+	op->cs = NULL;
+	op->nlocks = 0;
+	*fs->env->current_op() = op;
+}
+
+/* The lane is locked: its change set becomes the operation's. */
+static int use_lane(struct adit_op *op, uint32_t lane)
+{
+	struct adit_fs *fs = op->fs;
+
+	if (!fs->lane_cs[lane])
+		fs->lane_cs[lane] = adit__cs_create(fs, lane);
+	if (!fs->lane_cs[lane]) {
+		fs->env->unlock(&fs->vol->lane[lane].lock, true);
+		return -ENOMEM;
+	}
+	op->cs = fs->lane_cs[lane];
+	op->cs->busy = true;
+	return 0;
+}
+
+int adit__op_begin_lane(struct adit_op *op, struct adit_fs *fs, uint32_t lane)
+{
+	adit__op_begin(op, fs);
+	fs->env->lock(&fs->vol->lane[lane].lock, fs->incarnation, true);
+	return use_lane(op, lane);
+}
+
+static int take_lane(struct adit_op *op)
+{
+	struct adit_fs *fs = op->fs;
+	uint32_t first = fs->env->thread_hint() % fs->lanes, lane = first;
+
+	/* Somebody else's lane is as good; when all are busy, wait for ours. */
+	for (uint32_t i = 0; i < fs->lanes; i++) {
+		lane = first + i < fs->lanes ? first + i : first + i - fs->lanes;
+		if (fs->env->trylock(&fs->vol->lane[lane].lock, fs->incarnation, true))
+			return use_lane(op, lane);
+	}
+	fs->env->lock(&fs->vol->lane[first].lock, fs->incarnation, true);
+	return use_lane(op, first);
+}
+
+int adit__op_begin_write(struct adit_op *op, struct adit_fs *fs)
+{
+	int err;
+
+	op->cs = NULL;
+	op->fs = fs;
+	op->nlocks = 0;
+	if (fs->read_only)
+		return -EROFS;
+	if (fs->failed)
+		return -EIO;
+	*fs->env->current_op() = op;
+	err = take_lane(op);
+	while (!err && !adit__lane_has_room(fs, op->cs->lane)) {
+		err = adit__checkpoint(fs);
+		if (!adit__lane_has_room(fs, op->cs->lane))
+			fs->env->yield();
+	}
+	if (err)
+		adit__op_end(op);
+	return err;
+}
+
+static bool checkpoint_is_due(const struct adit_fs *fs, uint32_t lane)
+{
+	const struct adit_vol_lane *vl = &fs->vol->lane[lane];
+
+	return vl->head - __atomic_load_n(&vl->tail, __ATOMIC_RELAXED) > fs->ring_bytes / 2;
+}
+
+void adit__op_end(struct adit_op *op)
+{
+	struct adit_fs *fs = op->fs;
+	bool due = false;
+
+	if (op->cs) {
+		if (op->cs->applying)
+			fs->failed = true;
+		else
+			adit__cs_drop(op->cs);
+		due = checkpoint_is_due(fs, op->cs->lane);
+	}
+	adit__op_unlock(op);
+	if (op->cs) {
+		op->cs->busy = false;
+		fs->env->unlock(&fs->vol->lane[op->cs->lane].lock, true);
+		op->cs = NULL;
+	}
+	if (due)
+		adit__checkpoint_due(fs);
+	*fs->env->current_op() = NULL;
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * guard.c - what happens between a media fault and the -EIO of the call that met it.
+ *
+ * The core's operation (its locks, its lane) lives on the stack that the jump abandons. So it is
+ * copied in the signal handler, while that stack is still whole, and ended from the copy. If the
+ * fault hit while a record was being applied, ending it marks the pool as failed: the record is in the
+ * log, and the next open applies it.
+ */
+#include "fs/guard.h"
+
+#include <errno.h>
+
+#include "core/namei.h"
+
+static _Thread_local struct adit_op faulted __attribute__((tls_model("initial-exec")));
+static _Thread_local bool in_operation __attribute__((tls_model("initial-exec")));
+
+/* In the signal handler. */
+static void keep_operation(void)
+{
+	in_operation = adit__current_op != NULL;
+	if (in_operation)
+		faulted = *adit__current_op;
+}
+
+void adit__guard_install(void)
+{
+	adit__sigbus_before_jump = keep_operation;
+}
+
+/* A fault while cleaning up: nothing of this pool can be trusted to make progress, but nobody may be
+ * left waiting for us. */
+static void give_up(struct adit_fs *fs, struct adit_op *op)
+{
+	adit__current_op = NULL;
+	fs->failed = true;
+	while (op->nlocks > 0) {
+		op->nlocks--;
+		fs->env->unlock(op->lock[op->nlocks], op->exclusive[op->nlocks]);
+	}
+}
+
+int adit__after_fault(struct adit_pool *pool, const struct adit_sigbus_frame *frame)
+{
+	struct adit_sigbus_frame again;
+	uint64_t offset = (uint64_t)((uint8_t *)frame->fault_addr - pool->media.pm.base);
+
+	/* Not through pool->fs: it may be the open that failed. */
+	adit__env.report(&pool->reporter, "media error at pool offset %#llx (block %llu)",
+			 (unsigned long long)offset,
+			 (unsigned long long)(offset >> ADIT_BLOCK_SHIFT));
+	if (!in_operation)
+		return -EIO;
+	if (ADIT_SIGBUS_TRY(&again, &pool->media)) {
+		give_up(pool->fs, &faulted);
+	} else {
+		adit__op_end(&faulted);
+		ADIT_SIGBUS_END(&again);
+	}
+	in_operation = false;
+	return -EIO;
+}
+
+int adit__let_go(struct adit_pool *pool, uint64_t ino)
+{
+	int rc;
+
+	ADIT_GUARD(pool, rc, adit__release(pool->fs, ino));
+	return rc;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * guard.h - a call's work on the pool, so that a media fault (SIGBUS) in it becomes -EIO.
+ *
+ *	ADIT_GUARD(pool, result, work(...));
+ *
+ * The work must be one function call that takes nothing but core locks and lanes: those are given
+ * back after a fault. Descriptor references and mutexes are taken and given back around the guard.
+ */
+#ifndef ADIT_FS_GUARD_H
+#define ADIT_FS_GUARD_H
+
+#include "fs/pool.h"
+#include "media/sigbus.h"
+
+/* Set up once, by adit_open. */
+void adit__guard_install(void);
+/* Keeps a function that has a guard apart from callers whose variables change around it. */
+#define ADIT_NOINLINE __attribute__((noinline))
+
+/* adit__release, guarded. */
+int adit__let_go(struct adit_pool *pool, uint64_t ino);
+
+/* Ends the operation that the fault interrupted; returns -EIO. */
+int adit__after_fault(struct adit_pool *pool, const struct adit_sigbus_frame *frame);
+
+#define ADIT_GUARD(pool, result, work)                                          \
+	do {                                                                    \
+		struct adit_sigbus_frame guard_;                                \
+                                                                                \
+		if (ADIT_SIGBUS_TRY(&guard_, &(pool)->media)) {                 \
+			(result) = adit__after_fault((pool), &guard_);          \
+		} else {                                                        \
+			(result) = (work);                                      \
+			ADIT_SIGBUS_END(&guard_);                               \
+		}                                                               \
+	} while (0)
+
+#endif

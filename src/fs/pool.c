@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * pool.c - opening and closing pools, and what adit_info says.
+ *
+ * An opener holds an open-file-description lock on the whole pool file: exclusive, or shared for
+ * ADIT_OPEN_RDONLY, which works on private pages and so never meets a writer's half-done change.
+ */
+#include "fs/pool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "core/file.h"
+#include "fs/guard.h"
+
+/* st_dev: an unused major number, and the pool's own minor. */
+#define DEV_MAJOR 0xad1u
+
+/* The process's umask cannot be asked for without setting it, except here. */
+static uint32_t process_umask(void)
+{
+	FILE *status = fopen("/proc/self/status", "re");
+	unsigned mask = 022;
+	char line[256];
+
+	if (status == NULL)
+		return mask;
+	while (fgets(line, sizeof line, status) != NULL) {
+		if (sscanf(line, "Umask: %o", &mask) == 1)
+			break;
+	}
+	fclose(status);
+	return mask & 0777u;
+}
+
+/* ---- open --------------------------------------------------------------------------------------------- */
+
+static bool has_magic(const struct adit_pool *pool, uint64_t block)
+{
+	const struct adit_super_pm *s =
+		(const void *)(pool->media.pm.base + (block << ADIT_BLOCK_SHIFT));
+
+	return (block + 1) << ADIT_BLOCK_SHIFT <= pool->media.pm.size_bytes &&
+	       get32(s->magic) == ADIT_MAGIC_SUPER;
+}
+
+static int open_core(struct adit_pool *pool, unsigned flags)
+{
+	const struct adit_super_pm *s = (const void *)pool->media.pm.base;
+	int err;
+
+	if (!has_magic(pool, 0)) {
+		if (!has_magic(pool, ADIT_SUPER_COPY))
+			return -EMEDIUMTYPE;
+		s = (const void *)(pool->media.pm.base + ADIT_SUPER_COPY * ADIT_BLOCK);
+	}
+	pool->was_clean = get32(s->state) & ADIT_STATE_CLEAN;
+	err = adit__core_open(&pool->fs, &pool->media.pm, &adit__env, &pool->reporter,
+			      flags & (ADIT_OPEN_RDONLY | ADIT_OPEN_NO_RECOVERY));
+	return err;
+}
+
+static void identify(struct adit_pool *pool)
+{
+	const uint8_t *uuid = pool->fs->super.uuid;
+	le64 half[2];
+
+	memcpy(half, uuid, sizeof half);
+	pool->fsid = get64(half[0]) ^ get64(half[1]);
+	pool->dev = makedev(DEV_MAJOR, (unsigned)(pool->fsid & 0xfffff));
+}
+
+static ADIT_NOINLINE int open_guarded(struct adit_pool *pool, unsigned flags)
+{
+	int rc;
+
+	ADIT_GUARD(pool, rc, open_core(pool, flags));
+	return rc;
+}
+
+static int check_options(const struct adit_open_options *o)
+{
+	if (o->flags & ~(ADIT_OPEN_RDONLY | ADIT_OPEN_NO_RECOVERY | ADIT_OPEN_ATOMIC) ||
+	    (o->flags & ADIT_OPEN_NO_RECOVERY && !(o->flags & ADIT_OPEN_RDONLY)) ||
+	    o->assume < ADIT_ASSUME_AUTO || o->assume > ADIT_ASSUME_PROCESS)
+		return -EINVAL;
+	for (unsigned i = 0; i < sizeof o->reserved / sizeof o->reserved[0]; i++) {
+		if (o->reserved[i] != 0)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+/* The medium is open and ours to close; the pool's memory too. */
+static int open_medium(struct adit_pool *pool, const struct adit_open_options *o)
+{
+	int rc = adit__media_lock(&pool->media, !(o->flags & ADIT_OPEN_RDONLY), 0, 0);
+
+	if (rc == 0)
+		rc = open_guarded(pool, o->flags);
+	if (rc != 0)
+		return rc;
+	identify(pool);
+	rc = adit__fds_init(&pool->fds);
+	if (rc != 0) {
+		adit__core_abandon(pool->fs);
+		return rc;
+	}
+	pool->write_flags = o->flags & ADIT_OPEN_ATOMIC ? ADIT_WRITE_ATOMIC : 0;
+	pool->umask = process_umask();
+	pool->uid = geteuid();
+	pool->gid = getegid();
+	return 0;
+}
+
+/* path, or the descriptor fd, which is taken over whatever happens. */
+static int open_pool(const char *path, int fd, const struct adit_open_options *options,
+		     struct adit_pool **out)
+{
+	static const struct adit_open_options defaults;
+	const struct adit_open_options *o = options != NULL ? options : &defaults;
+	unsigned media_flags = o->flags & ADIT_OPEN_RDONLY ? ADIT_MEDIA_RDONLY : 0;
+	enum adit_domain assume = (enum adit_domain)o->assume;
+	struct adit_pool *pool;
+	int rc = check_options(o);
+
+	pool = rc == 0 ? calloc(1, sizeof *pool) : NULL;
+	if (pool == NULL) {
+		if (fd >= 0)
+			close(fd);
+		return rc != 0 ? rc : -ENOMEM;
+	}
+	pool->reporter = (struct adit_reporter){o->report, o->report_ctx};
+	adit__guard_install();
+	if (path != NULL)
+		rc = adit__media_open(&pool->media, path, media_flags, 0, assume);
+	else
+		rc = adit__media_open_fd(&pool->media, fd, media_flags, 0, assume);
+	if (rc == 0) {
+		rc = open_medium(pool, o);
+		if (rc == 0) {
+			*out = pool;
+			return 0;
+		}
+		adit__media_close(&pool->media);
+	} else if (fd >= 0) {
+		close(fd);
+	}
+	free(pool);
+	return rc;
+}
+
+int adit_open(const char *path, const struct adit_open_options *options, struct adit_pool **out)
+{
+	return open_pool(path, -1, options, out);
+}
+
+int adit__fd_own(int fd, bool read_only)
+{
+	char path[64];
+	int own;
+
+	if (fcntl(fd, F_GETFD) < 0)
+		return -EBADF;
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	own = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+	/* Without /proc: the same description, whose locks are the caller's too. */
+	if (own < 0 && errno == ENOENT)
+		own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return own >= 0 ? own : -errno;
+}
+
+int adit_open_fd(int fd, const struct adit_open_options *options, struct adit_pool **out)
+{
+	bool read_only = options != NULL && options->flags & ADIT_OPEN_RDONLY;
+	int own = adit__fd_own(fd, read_only);
+
+	if (own < 0)
+		return own;
+	return open_pool(NULL, own, options, out);
+}
+
+/* ---- close -------------------------------------------------------------------------------------------- */
+
+static ADIT_NOINLINE int close_guarded(struct adit_pool *pool)
+{
+	int rc;
+
+	ADIT_GUARD(pool, rc, adit__core_close(pool->fs));
+	return rc;
+}
+
+int adit_close(struct adit_pool *pool)
+{
+	int rc = 0, error;
+
+	if (pool == NULL)
+		return 0;
+	adit__fds_finish(pool);
+	if (pool->fs->failed) {
+		/* What the log holds must be applied from the start: leave it to the next open. */
+		adit__core_abandon(pool->fs);
+		rc = -EIO;
+	} else {
+		rc = close_guarded(pool);
+	}
+	error = adit__media_error(&pool->media);
+	adit__media_close(&pool->media);
+	free(pool);
+	return rc != 0 ? rc : error;
+}
+
+/* ---- info --------------------------------------------------------------------------------------------- */
+
+static void info_of_format(const struct adit_fs *fs, struct adit_pool_info *out)
+{
+	const struct adit_super_pm *s = &fs->super;
+
+	memcpy(out->uuid, s->uuid, sizeof out->uuid);
+	memcpy(out->label, s->label, sizeof s->label);
+	out->block_bytes = ADIT_BLOCK;
+	out->blocks = fs->pool_blocks;
+	out->size_bytes = fs->pool_blocks * ADIT_BLOCK;
+	out->group_bytes = fs->group_blocks * ADIT_BLOCK;
+	out->groups = fs->groups;
+	out->lanes = fs->lanes;
+	out->lane_bytes = fs->ring_bytes;
+	out->incarnation = get64(s->incarnation);
+	out->created_ns = (int64_t)get64(s->created_ns);
+	out->compat = get64(s->compat);
+	out->ro_compat = get64(s->ro_compat);
+	out->incompat = get64(s->incompat);
+	out->version = get32(s->version);
+}
+
+static void info_of_medium(const struct adit_media *m, struct adit_pool_info *out)
+{
+	out->domain = (int)m->domain;
+	out->domain_assumed = m->assumed;
+	snprintf(out->domain_name, sizeof out->domain_name, "%s", adit__domain_name(m->domain));
+	snprintf(out->flush_name, sizeof out->flush_name, "%s", m->flush_name);
+	snprintf(out->medium, sizeof out->medium, "%s", m->kind);
+	out->map_sync = m->map_sync;
+	out->page_bytes = m->page_size;
+}
+
+int adit_info(struct adit_pool *pool, struct adit_pool_info *out)
+{
+	struct adit_fs *fs = pool->fs;
+	struct adit_statfs s;
+
+	*out = (struct adit_pool_info){0};
+	info_of_format(fs, out);
+	info_of_medium(&pool->media, out);
+	adit__core_statfs(fs, &s);
+	out->free_blocks = s.free;
+	out->inodes_used = s.inodes_used - 1; /* the table's own is no file */
+	out->checkpoints = __atomic_load_n(&fs->vol->ckpt_count, __ATOMIC_RELAXED);
+	out->was_clean = pool->was_clean;
+	out->read_only = fs->read_only;
+	out->failed = fs->failed;
+	out->open_files = __atomic_load_n(&pool->fds.open, __ATOMIC_RELAXED);
+	return 0;
+}
+
+int adit_direct_access(struct adit_pool *pool, uint64_t offset, uint64_t len_bytes, void **addr,
+		       uint64_t *contiguous)
+{
+	return adit__media_direct_access(&pool->media, offset, len_bytes, addr, contiguous);
+}

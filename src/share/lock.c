@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * lock.c - the reader-writer lock of the volatile region.
+ *
+ * Invariants
+ *  - WRITER excludes any reader and any other writer.
+ *  - Whoever clears SLEEPERS wakes all that sleep; whoever sleeps has seen SLEEPERS set in the very
+ *    value it sleeps on. So no wake-up is lost.
+ *  - WAITING keeps new readers out, so that a writer gets its turn. It is a hint that may be stale (the
+ *    writer died, or another writer came first): a reader that nobody woke in time passes and clears it.
+ *
+ * The futex is not private: the region may be shared with other processes. Sleeps are bounded all the
+ * same, so that nothing depends on a wake-up by somebody who may die before giving it.
+ */
+#include "share/lock.h"
+
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <errno.h>
+
+#define SPINS 40
+#define SLEEP_NS 10000000 /* 10 ms */
+
+static inline void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield" ::: "memory");
+#endif
+}
+
+/* The half of the word that holds the state: a futex is 32 bits wide. */
+static uint32_t *state_of(struct adit_lock *lock)
+{
+	uint32_t *half = (uint32_t *)(void *)&lock->word;
+
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	half++;
+#endif
+	return half;
+}
+
+/* The state as this incarnation sees it. */
+static inline uint32_t state_in(uint64_t word, uint32_t incarnation)
+{
+	return word >> 32 == incarnation ? (uint32_t)word : 0;
+}
+
+static inline uint64_t word_of(uint32_t incarnation, uint32_t state)
+{
+	return (uint64_t)incarnation << 32 | state;
+}
+
+/* The state after it was taken, or 0 when it cannot be taken now. */
+static inline uint32_t taken(uint32_t state, bool exclusive, bool pass_waiting)
+{
+	if (exclusive) {
+		if (state & (ADIT_LOCK_WRITER | ADIT_LOCK_READERS))
+			return 0;
+		return (state & ~ADIT_LOCK_WAITING) | ADIT_LOCK_WRITER;
+	}
+	if (state & ADIT_LOCK_WRITER || (state & ADIT_LOCK_WAITING && !pass_waiting))
+		return 0;
+	return (state & ~ADIT_LOCK_WAITING) + 1;
+}
+
+/* Take it if the state allows; *word is what was last seen. */
+static inline bool try_take(struct adit_lock *lock, uint64_t *word, uint32_t incarnation,
+			    bool exclusive, bool pass_waiting)
+{
+	for (;;) {
+		uint32_t next = taken(state_in(*word, incarnation), exclusive, pass_waiting);
+
+		if (next == 0)
+			return false;
+		if (__atomic_compare_exchange_n(&lock->word, word, word_of(incarnation, next), true,
+						__ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			return true;
+	}
+}
+
+/* True when nobody woke us. */
+static bool sleep_on(struct adit_lock *lock, uint32_t state)
+{
+	const struct timespec bound = {.tv_nsec = SLEEP_NS};
+
+	if (syscall(SYS_futex, state_of(lock), FUTEX_WAIT, state, &bound, NULL, 0) == 0 ||
+	    errno == EAGAIN || errno == EINTR)
+		return false;
+	if (errno != ETIMEDOUT)
+		sched_yield(); /* a medium that the kernel keeps no futexes in */
+	return true;
+}
+
+static __attribute__((noinline)) void lock_slow(struct adit_lock *lock, uint32_t incarnation,
+						bool exclusive)
+{
+	uint32_t mark = ADIT_LOCK_SLEEPERS | (exclusive ? ADIT_LOCK_WAITING : 0);
+	uint64_t word = __atomic_load_n(&lock->word, __ATOMIC_RELAXED);
+	bool impatient = false;
+
+	for (unsigned spins = 0; spins < SPINS; spins++) {
+		if (try_take(lock, &word, incarnation, exclusive, false))
+			return;
+		relax();
+		word = __atomic_load_n(&lock->word, __ATOMIC_RELAXED);
+	}
+	while (!try_take(lock, &word, incarnation, exclusive, impatient)) {
+		uint64_t marked = word | mark;
+
+		/* It cannot be taken, so the word is of this incarnation. */
+		if (marked != word &&
+		    !__atomic_compare_exchange_n(&lock->word, &word, marked, true,
+						 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			continue;
+		impatient = sleep_on(lock, (uint32_t)marked);
+		word = __atomic_load_n(&lock->word, __ATOMIC_RELAXED);
+	}
+}
+
+void adit__lock(struct adit_lock *lock, uint32_t incarnation, bool exclusive)
+{
+	uint64_t word = __atomic_load_n(&lock->word, __ATOMIC_RELAXED);
+
+	if (ADIT_UNLIKELY(!try_take(lock, &word, incarnation, exclusive, false)))
+		lock_slow(lock, incarnation, exclusive);
+}
+
+bool adit__trylock(struct adit_lock *lock, uint32_t incarnation, bool exclusive)
+{
+	uint64_t word = __atomic_load_n(&lock->word, __ATOMIC_RELAXED);
+
+	return try_take(lock, &word, incarnation, exclusive, false);
+}
+
+static __attribute__((noinline)) void wake(struct adit_lock *lock)
+{
+	__atomic_fetch_and(&lock->word, ~(uint64_t)ADIT_LOCK_SLEEPERS, __ATOMIC_RELAXED);
+	syscall(SYS_futex, state_of(lock), FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+void adit__unlock(struct adit_lock *lock, bool exclusive)
+{
+	uint64_t held = exclusive ? ADIT_LOCK_WRITER : 1;
+	uint32_t state = (uint32_t)__atomic_sub_fetch(&lock->word, held, __ATOMIC_RELEASE);
+
+	/* Between here and the wake somebody may take the lock: its unlock then finds SLEEPERS
+	 * clear, and those we wake set it again. */
+	if (ADIT_UNLIKELY(state & ADIT_LOCK_SLEEPERS) && (state & ADIT_LOCK_READERS) == 0)
+		wake(lock);
+}
