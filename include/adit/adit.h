@@ -60,7 +60,7 @@ struct adit_pool; /* an open pool */
 /* f_type of adit_statfs: "ADIT". */
 #define ADIT_STATFS_MAGIC 0x54494441
 
-/* ---- pools --------------------------------------------------------------------------------------- */
+/* ---- pools ----------------------------------------------------------------------------------- */
 
 /* Persistence domains: what survives when a flush and a fence are done. AUTO finds out. */
 #define ADIT_ASSUME_AUTO 0
@@ -178,7 +178,7 @@ int adit_info(struct adit_pool *pool, struct adit_pool_info *out);
 int adit_direct_access(struct adit_pool *pool, uint64_t offset, uint64_t len_bytes, void **addr,
 		       uint64_t *contiguous);
 
-/* ---- descriptors --------------------------------------------------------------------------------- */
+/* ---- descriptors ----------------------------------------------------------------------------- */
 
 /*
  * openat(2). Flags: O_RDONLY O_WRONLY O_RDWR O_CREAT O_EXCL O_TRUNC O_APPEND O_DIRECTORY O_NOFOLLOW
@@ -198,7 +198,7 @@ int adit_dup2(struct adit_pool *pool, int fd, int new_fd);
 /* F_GETFL, F_SETFL (O_APPEND; others are ignored), F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD. */
 int adit_fcntl(struct adit_pool *pool, int fd, int command, long arg);
 
-/* ---- reading and writing ------------------------------------------------------------------------ */
+/* ---- reading and writing --------------------------------------------------------------------- */
 
 /*
  * As read(2), readv(2), pread(2), preadv(2) and preadv2(2). A read sees a concurrent write of one call
@@ -252,7 +252,7 @@ int adit_fdatasync(struct adit_pool *pool, int fd);
 int adit_sync_file_range(struct adit_pool *pool, int fd, off_t offset, off_t bytes, unsigned flags);
 int adit_syncfs(struct adit_pool *pool, int fd);
 
-/* ---- attributes ---------------------------------------------------------------------------------- */
+/* ---- attributes ------------------------------------------------------------------------------ */
 
 /* st_dev is made from the pool's UUID: the same in every process. Inode numbers are never 0 and are
  * used again after a file is gone; adit_name_to_handle_at gives the generation too. */
@@ -291,7 +291,7 @@ mode_t adit_umask(struct adit_pool *pool, mode_t mask);
 int adit_getflags(struct adit_pool *pool, int fd, unsigned *flags);
 int adit_setflags(struct adit_pool *pool, int fd, unsigned flags); /* -EOPNOTSUPP: others */
 
-/* ---- names ----------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 int adit_mkdir(struct adit_pool *pool, const char *path, mode_t mode);
 int adit_mkdirat(struct adit_pool *pool, int dirfd, const char *path, mode_t mode);
@@ -345,7 +345,7 @@ int adit_name_to_handle_at(struct adit_pool *pool, int dirfd, const char *path,
 /* flags as for adit_openat without O_CREAT, O_TMPFILE. -ESTALE: that file is gone. */
 int adit_open_by_handle_at(struct adit_pool *pool, const struct adit_handle *handle, int flags);
 
-/* ---- extended attributes ------------------------------------------------------------------------ */
+/* ---- extended attributes --------------------------------------------------------------------- */
 
 /*
  * Names "user.", "trusted.", "security." and "system.posix_acl_access|default"; else -EOPNOTSUPP.

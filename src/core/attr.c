@@ -33,12 +33,30 @@ static void fill_attr(struct adit_attr *a, const struct adit_inode_pm *ip)
 	a->btime_ns = (int64_t)get64(ip->btime_ns);
 }
 
+/* Without the lock: false when somebody changes the inode, or it is not known to be sound. */
+static bool glance_attr(struct adit_fs *fs, uint64_t ino, struct adit_attr *out)
+{
+	const struct adit_inode_pm *ip = adit__inode_glance(fs, ino);
+	struct adit_attr a;
+	uint64_t version;
+
+	if (!ip || !adit__glance(fs, ino, &version))
+		return false;
+	fill_attr(&a, ip);
+	if (a.mode == 0 || !adit__glance_valid(fs, ino, version))
+		return false;
+	*out = a;
+	return true;
+}
+
 int adit__getattr(struct adit_fs *fs, uint64_t ino, struct adit_attr *out)
 {
 	const struct adit_inode_pm *ip;
 	struct adit_op op;
 	int err;
 
+	if (ADIT_LIKELY(glance_attr(fs, ino, out)))
+		return 0;
 	adit__op_begin(&op, fs);
 	adit__lock_inode(&op, ino, false);
 	err = adit__inode_get(fs, ino, &ip);

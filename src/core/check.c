@@ -6,13 +6,16 @@
  *	check_space.c	fixed areas
  *	check_super.c	checkpoint slots
  *	check_space.c	group headers
- *	check_inode.c	root block, inode table, clusters, inodes
+ *	check_inode.c	root block
+ *	check_table.c	inode table
+ *	check_inode.c	clusters, inodes
  *	check_list.c	orphan lists
  *	check_fork.c	extents, attributes (check_tree.c walks the trees) and
  *	check_dir.c	directory entries
  *	check_link.c	connectivity, parents, link counts
  *	check_list.c	orphans, free lists of the shards, intents
  *	check_space.c	bitmaps and totals against what was claimed
+ *	check_table.c	clusters that are lost for good
  *	check_fix.c	lost+found
  * check_super.c looks at what must be right before a pool can be opened.
  *
@@ -20,8 +23,8 @@
  * flushed and fenced, not through the log: the pool is ours alone, everything
  * in the lanes is applied and durable (a repair begins with a checkpoint, so
  * no record can be replayed over a repair), and the log would trust the very
- * structures that are in doubt.  Only what goes into lost+found is an ordinary
- * change set, made when the bitmaps are right.  A repair that is cut short
+ * structures that are in doubt.  Only the inode table's map, and what goes into
+ * lost+found, is changed by ordinary change sets.  A repair that is cut short
  * leaves a pool that says ADIT_STATE_DAMAGED and that the next check mends: a
  * structure is whole or fails its seal, and what one structure says of another
  * is compared again from the start.

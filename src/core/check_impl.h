@@ -159,6 +159,11 @@ void adit__ck_slots(struct adit_check *);
  * cut out; root_gone: there is no node left. */
 void adit__ck_tree(struct adit_check *, struct adit_ck_tree *, uint64_t root, unsigned level);
 
+/* ---- check_table.c ------------------------------------------------------------------ */
+
+void adit__ck_itable(struct adit_check *);
+void adit__ck_missing_clusters(struct adit_check *); /* after the bitmaps */
+
 /* ---- check_inode.c, check_fork.c ------------------------------------------------------ */
 
 struct adit_ck_inode *adit__ck_ino(struct adit_check *, uint64_t ino, bool make);
@@ -171,7 +176,6 @@ static inline uint32_t adit__ck_ino_flags(struct adit_check *ck, uint64_t ino)
 /* The next inode in use after ino, or 0. */
 uint64_t adit__ck_next_used(struct adit_check *, uint64_t ino);
 void adit__ck_root(struct adit_check *);
-void adit__ck_itable(struct adit_check *);
 void adit__ck_clusters(struct adit_check *);
 /* Extents, attributes, entries: everything that hangs on the inodes. */
 void adit__ck_forks(struct adit_check *);
@@ -202,7 +206,6 @@ void adit__ck_links(struct adit_check *);
 void adit__ck_orphan_lists(struct adit_check *);  /* walk and mark */
 void adit__ck_orphans(struct adit_check *);	  /* judge, after the links */
 void adit__ck_cluster_lists(struct adit_check *);
-void adit__ck_missing_clusters(struct adit_check *); /* after the bitmaps */
 void adit__ck_intents(struct adit_check *);
 
 #endif

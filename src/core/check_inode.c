@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * The check's look at the inodes: root block, inode table, cluster headers,
- * each slot by itself.  What hangs on an inode is check_fork.c's.
+ * The check's look at the inodes: root block, cluster headers, each slot by
+ * itself.  Where they lie is check_table.c's, what hangs on them check_fork.c's.
  *
  * An inode that fails its seal is kept when it still says who it is and what
  * it is makes sense: its parts are then checked like everybody's.  Otherwise
@@ -105,22 +105,6 @@ void adit__ck_root(struct adit_check *ck)
 	ck->ino = fs->env->alloc((ck->ino_chunks + 1) * sizeof *ck->ino);
 	if (!ck->ino)
 		ck->err = -ENOMEM;
-}
-
-/* ---- inode table --------------------------------------------------------------- */
-
-void adit__ck_itable(struct adit_check *ck)
-{
-	struct adit_fs *fs = ck->fs;
-	struct adit_inode_pm copy = fs->root->itable;
-	struct adit_root_pm *root = (struct adit_root_pm *)ck->node_copy;
-
-	if (!adit__ck_map(ck, &copy))
-		return;
-	memcpy(root, fs->root, sizeof *root);
-	root->itable = copy;
-	adit__ck_store_root(ck, root);
-	memset(fs->cluster_cache, 0, ADIT_CLUSTER_CACHE * sizeof *fs->cluster_cache);
 }
 
 /* ---- one inode -------------------------------------------------------------------- */

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
  * The check's look at lists: orphans, clusters with free slots, and the lanes'
- * intents; and clusters that the inode table has lost.
+ * intents.
  *
  * A list is believed as long as each member is what it should be, is on no list
  * yet and (orphans) names its predecessor.  One wrong member condemns all lists
  * of the kind: they are made anew from the members themselves.
  */
 #include "core/check_impl.h"
-#include "core/extent.h"
 
 static void store_heads(struct adit_check *ck, size_t field, const uint64_t *head)
 {
@@ -197,56 +196,4 @@ void adit__ck_intents(struct adit_check *ck)
 		    adit__ck_found(ck, ADIT_CHECK_ERROR, "intent of a lane", get64(table[lane].ino),
 				   block, "an operation is unfinished", "forget it"))
 			adit__ck_store(ck, &table[lane], &none, sizeof none);
-}
-
-/* ---- clusters that the table has lost ------------------------------------------------ */
-
-/* An empty cluster where the table has a hole. Commits at: its own record. */
-static int fill_hole(struct adit_op *op, uint64_t base)
-{
-	struct adit_fs *fs = op->fs;
-	struct adit_icluster_pm h = {.magic = put32(ADIT_MAGIC_ICLUSTER), .ino = put64(base),
-				     .used = put64(1), .next = fs->root->free_cluster[0]};
-	uint64_t heads = (get64(fs->super.root_block) << ADIT_BLOCK_SHIFT) +
-			 offsetof(struct adit_root_pm, free_cluster);
-	struct adit_inode_pm *table;
-	struct adit_extent e;
-	struct adit_run run;
-	int err = adit__cs_inode(op->cs, ADIT_INO_ITABLE, &table);
-
-	if (!err)
-		err = adit__alloc_blocks(op->cs, 0, 4, 4, ADIT_ALLOC_RESERVE, &run);
-	if (err)
-		return err;
-	h.crc = put32(adit__seal_crc(fs, &h, ADIT_INODE_SEAL_FROM, sizeof h, ADIT_MAGIC_ICLUSTER));
-	adit__cs_fresh_zero(op->cs, run.block << ADIT_BLOCK_SHIFT, ADIT_ICLUSTER_BYTES);
-	adit__cs_fresh(op->cs, run.block << ADIT_BLOCK_SHIFT, &h, sizeof h);
-	e = (struct adit_extent){.file_block = base / 16, .block = run.block, .blocks = 4,
-				 .epoch = get32(fs->root->epoch)};
-	err = adit__extent_insert(op->cs, table, &e, ADIT_ALLOC_RESERVE);
-	if (err)
-		return err;
-	adit__cs_put64(op->cs, heads, base + 1, ADIT_KIND_ROOT);
-	return adit__cs_commit(op->cs);
-}
-
-void adit__ck_missing_clusters(struct adit_check *ck)
-{
-	for (uint64_t base = 0; base < ck->inos && !ck->err; base += ADIT_ICLUSTER_INODES) {
-		struct adit_check_finding f;
-		struct adit_op op;
-
-		if (adit__inode_slot(ck->fs, base))
-			continue;
-		f = adit__ck_finding(ADIT_CHECK_LOSS, "inode cluster", base, ADIT_CHECK_NO_BLOCK,
-				     "the inode table has lost it", "put an empty one there");
-		if (adit__ck_mend(ck, &f)) {
-			f.fixed = adit__op_begin_write(&op, ck->fs) == 0;
-			if (f.fixed) {
-				f.fixed = fill_hole(&op, base) == 0;
-				adit__op_end(&op);
-			}
-		}
-		adit__ck_tell(ck, &f);
-	}
 }

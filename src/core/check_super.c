@@ -160,18 +160,29 @@ static uint64_t lane_end(const struct adit_fs *fs, uint32_t lane, uint64_t *seq)
 	return end;
 }
 
+/* What a right checksum does not say. */
+static bool slot_is_sane(const struct adit_fs *fs, const struct adit_ckpt_pm *k)
+{
+	for (uint32_t i = 0; i < fs->lanes; i++)
+		if (get64(k->tail[i]) > INT64_MAX || get64(k->tail[i]) % ADIT_LINE)
+			return false;
+	return get64(k->c) <= INT64_MAX && get64(k->generation) <= INT64_MAX;
+}
+
 /* Both slots are gone.  Nothing is replayed: of a pool that was closed nothing
  * has to be, and of another one nobody knows any more where to begin. */
 static int check_checkpoint(struct opening *o)
 {
 	struct adit_fs *fs = &o->fs;
+	const struct adit_ckpt_pm *newest = adit__ckpt_newest(fs);
 	uint64_t seq = get64(fs->root->dirty_seq);
 	struct adit_ckpt_pm *k;
 
-	if (adit__ckpt_newest(fs))
+	if (newest && slot_is_sane(fs, newest))
 		return 0;
 	if (!found(&o->ck, ADIT_CHECK_LOSS, "checkpoint", get64(fs->super.ckpt_start),
-		   "both slots are damaged", "begin behind the newest record"))
+		   newest ? "what it says is impossible" : "both slots are damaged",
+		   "begin behind the newest record"))
 		return -EUCLEAN;
 	k = fs->env->alloc(sizeof *k);
 	if (!k)
@@ -320,7 +331,21 @@ out:
 	return err;
 }
 
-/* ---- after opening: the checkpoint's slots -------------------------------------------- */
+/* ---- after opening: what open does not ask of the superblock, the checkpoint's slots ---- */
+
+static void check_reserve(struct adit_check *ck)
+{
+	struct adit_fs *fs = ck->fs;
+	uint64_t usual = min_u64(max_u64(fs->pool_blocks / 200, 16), 65536);
+
+	if (get64(fs->super.reserve_blocks) <= fs->pool_blocks / 4 ||
+	    !adit__ck_found_value(ck, ADIT_CHECK_ERROR, "superblock", 0, 0,
+				  "more blocks are reserved than is sensible", "correct it",
+				  get64(fs->super.reserve_blocks), usual))
+		return;
+	fs->super.reserve_blocks = put64(usual);
+	adit__super_store(fs);
+}
 
 static bool slot_is_valid(const struct adit_fs *fs, const struct adit_ckpt_pm *k)
 {
@@ -334,6 +359,10 @@ void adit__ck_slots(struct adit_check *ck)
 {
 	struct adit_fs *fs = ck->fs;
 
+	if (ck->pass == 1 && !ck->may_fix && (get32(fs->super.state) & ADIT_STATE_DAMAGED))
+		adit__ck_found(ck, ADIT_CHECK_NOTE, "superblock", 0, 0,
+			       "says that an earlier check left damage", NULL);
+	check_reserve(ck);
 	for (unsigned i = 0; i < 2; i++) {
 		if (slot_is_valid(fs, adit__ckpt_slot(fs, i)))
 			continue;

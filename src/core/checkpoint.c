@@ -130,8 +130,14 @@ static size_t ckpt_bytes(const struct adit_fs *fs)
 
 static bool ckpt_is_valid(const struct adit_fs *fs, const struct adit_ckpt_pm *k)
 {
-	return get32(k->magic) == ADIT_MAGIC_CKPT && get32(k->lanes) == fs->lanes &&
-	       get32(k->crc) == adit__seal_crc(fs, k, 16, ckpt_bytes(fs), ADIT_MAGIC_CKPT);
+	if (get32(k->magic) != ADIT_MAGIC_CKPT || get32(k->lanes) != fs->lanes ||
+	    get32(k->crc) != adit__seal_crc(fs, k, 16, ckpt_bytes(fs), ADIT_MAGIC_CKPT) ||
+	    get64(k->c) > INT64_MAX)
+		return false;
+	for (uint32_t i = 0; i < fs->lanes; i++)
+		if (get64(k->tail[i]) % ADIT_LINE != 0 || get64(k->tail[i]) > INT64_MAX)
+			return false;
+	return true;
 }
 
 const struct adit_ckpt_pm *adit__ckpt_newest(const struct adit_fs *fs)
@@ -266,12 +272,28 @@ static void touched_forget(struct adit_ckpt_work *w)
 	memset(w->slot_of, 0, sizeof w->slot_of);
 }
 
+/* What is to be sealed was changed some time ago and may have left the nearer caches. */
+static void prefetch_touched(struct adit_fs *fs, const struct ckpt_touched *t)
+{
+	const uint8_t *base = adit__block_at(fs, t->block);
+
+	for (unsigned inodes = t->inodes; inodes != 0; inodes &= inodes - 1)
+		for (unsigned i = 0; i < ADIT_INODE_BYTES; i += ADIT_LINE)
+			__builtin_prefetch(base + (unsigned)__builtin_ctz(inodes) * ADIT_INODE_BYTES + i);
+	if (t->kinds)
+		for (unsigned i = 0; i < 16 * ADIT_LINE; i += ADIT_LINE)
+			__builtin_prefetch(base + i);
+}
+
 static void write_back_all(struct adit_fs *fs)
 {
 	struct adit_ckpt_work *w = fs->ckpt_work;
 
-	for (uint32_t i = 0; i < w->ntouched; i++)
+	for (uint32_t i = 0; i < w->ntouched; i++) {
+		if (i + 1 < w->ntouched)
+			prefetch_touched(fs, &w->touched[i + 1]);
 		write_back(fs, &w->touched[i]);
+	}
 	touched_forget(w);
 }
 

@@ -95,7 +95,8 @@ struct adit_vol {
 };
 struct adit_vol_stripe {
 	struct adit_lock lock;
-	uint64_t pad[7];
+	uint64_t version; /* odd while somebody holds the lock exclusively */
+	uint64_t pad[6];
 };
 /* One block a group, beside its volatile bitmap. */
 struct adit_vol_group {
@@ -198,6 +199,16 @@ void adit__lock_inodes(struct adit_op *, const uint64_t *ino, unsigned n,
 /* With others held already: true when taken (or when its stripe is held
  * exclusively by this operation), false when that would break the order. */
 bool adit__trylock_inode(struct adit_op *, uint64_t ino, bool exclusive);
+/*
+ * Reading without the lock: what was read counts only if adit__peek_valid says
+ * so afterwards; otherwise take the lock.  Between the two everything may change
+ * under the reader's eyes, so it checks every bound and believes nothing; what
+ * has not been verified before is left to the locked way.  adit__glance is false
+ * while the inode is locked exclusively (always under the thread sanitizer,
+ * which cannot follow this).
+ */
+bool adit__glance(const struct adit_fs *, uint64_t ino, uint64_t *version);
+bool adit__glance_valid(const struct adit_fs *, uint64_t ino, uint64_t version);
 /* Any other lock of the volatile region, remembered by the operation. */
 void adit__op_lock(struct adit_op *, struct adit_lock *, bool exclusive);
 
@@ -281,6 +292,11 @@ uint32_t adit__seal_crc(const struct adit_fs *, const void *structure, size_t fr
 			size_t bytes, uint32_t magic);
 /* Checked already in this process, or not yet: */
 bool adit__verified(const struct adit_fs *, uint64_t offset);
+/* The same for what begins a block of the pool. */
+static inline bool adit__block_verified(const struct adit_fs *fs, uint64_t block)
+{
+	return __atomic_load_n(&fs->verified_block[block / 64], __ATOMIC_RELAXED) >> block % 64 & 1;
+}
 void adit__set_verified(struct adit_fs *, uint64_t offset);
 void adit__clear_verified(struct adit_fs *, uint64_t offset);
 void adit__forget_verified(struct adit_fs *); /* all of it */

@@ -225,25 +225,46 @@ static const struct adit_rec_pm *dirent_make(union dirent_buf *buf, uint64_t key
 	return &buf->d.rec;
 }
 
-static int tree_add(struct adit_tree *t, struct adit_cs *cs, const void *name, size_t len,
-		    const struct adit_dirent *de)
+/* Look, and note the place. */
+static int tree_find(struct adit_tree *t, struct adit_cs *cs, const void *name, size_t len,
+		     struct adit_tree_pos *pos, struct adit_dir_place *place)
 {
-	uint64_t used[ADIT_HASH_ORDINALS / 64] = {0};
-	struct wanted w = {.name = name, .len = len, .used = used};
+	struct wanted w = {.name = name, .len = len, .used = place->used};
+	int err;
+
+	ADIT_STATIC_ASSERT(sizeof place->used * 8 == ADIT_HASH_ORDINALS, "one bit an ordinal");
+	place->used[0] = place->used[1] = 0;
+	err = tree_lookup(t, cs, &w, pos);
+	place->first = w.first;
+	place->leaf = pos->block;
+	place->slot = err ? 0 : pos->slot;
+	place->key = err ? 0 : get64(pos->rec->key);
+	return err;
+}
+
+static int tree_add(struct adit_tree *t, struct adit_cs *cs, const void *name, size_t len,
+		    const struct adit_dirent *de, const struct adit_dir_place *place)
+{
+	struct adit_dir_place found;
 	struct adit_tree_pos pos;
 	union dirent_buf buf;
 	unsigned ordinal;
-	int err = tree_lookup(t, cs, &w, &pos);
 
-	if (err != -ENOENT)
-		return err ? err : -EEXIST;
-	if (~used[0] != 0)
-		ordinal = (unsigned)__builtin_ctzll(~used[0]);
-	else if (~used[1] != 0)
-		ordinal = 64 + (unsigned)__builtin_ctzll(~used[1]);
+	if (!place || place->first == 0 || place->key != 0) {
+		int err = tree_find(t, cs, name, len, &pos, &found);
+
+		if (err != -ENOENT)
+			return err ? err : -EEXIST;
+		place = &found;
+	}
+	if (~place->used[0] != 0)
+		ordinal = (unsigned)__builtin_ctzll(~place->used[0]);
+	else if (~place->used[1] != 0)
+		ordinal = 64 + (unsigned)__builtin_ctzll(~place->used[1]);
 	else
 		return -ENOSPC;
-	return adit__tree_insert(t, cs, dirent_make(&buf, w.first + ordinal, name, len, de));
+	return adit__tree_insert_at(t, cs, dirent_make(&buf, place->first + ordinal, name, len, de),
+				    place->leaf);
 }
 
 /* ---- the interface --------------------------------------------------------- */
@@ -301,14 +322,39 @@ static int inline_to_tree(struct adit_cs *cs, const struct adit_inode_pm *dir, s
 		struct adit_dirent de;
 
 		inline_get(e, &de);
-		err = tree_add(t, cs, e->name, e->namelen, &de);
+		err = tree_add(t, cs, e->name, e->namelen, &de, NULL);
 	}
 	/* Two packed entries of one name: a damaged image. */
 	return err == -EEXIST ? -EUCLEAN : err;
 }
 
+int adit__dir_find(struct adit_fs *fs, struct adit_cs *cs, const struct adit_inode_pm *dir,
+		   const void *name, size_t len, struct adit_dirent *out,
+		   struct adit_dir_place *place)
+{
+	struct adit_tree_pos pos;
+	struct adit_tree t;
+	int err;
+
+	if (adit__inode_fork(dir) != ADIT_FORK_TREE) {
+		*place = (struct adit_dir_place){0};
+		return adit__dir_lookup(fs, cs, dir, name, len, out);
+	}
+	tree_of(fs, dir, &t);
+	err = tree_find(&t, cs, name, len, &pos, place);
+	if (!err)
+		dirent_get(pos.rec, out);
+	return err;
+}
+
 int adit__dir_insert(struct adit_cs *cs, struct adit_inode_pm *dir, const void *name, size_t len,
 		     const struct adit_dirent *de)
+{
+	return adit__dir_insert_at(cs, dir, name, len, de, NULL);
+}
+
+int adit__dir_insert_at(struct adit_cs *cs, struct adit_inode_pm *dir, const void *name, size_t len,
+			const struct adit_dirent *de, const struct adit_dir_place *place)
 {
 	struct adit_fs *fs = adit__cs_fs(cs);
 	uint32_t fork = adit__inode_fork(dir);
@@ -333,7 +379,7 @@ int adit__dir_insert(struct adit_cs *cs, struct adit_inode_pm *dir, const void *
 		if (err)
 			return err;
 	}
-	err = tree_add(&t, cs, name, len, de);
+	err = tree_add(&t, cs, name, len, de, place);
 	if (err)
 		return err;
 	tree_keep(&t, dir);
@@ -343,7 +389,13 @@ int adit__dir_insert(struct adit_cs *cs, struct adit_inode_pm *dir, const void *
 
 int adit__dir_remove(struct adit_cs *cs, struct adit_inode_pm *dir, const void *name, size_t len)
 {
-	struct wanted w = {.name = name, .len = len};
+	return adit__dir_remove_at(cs, dir, name, len, NULL);
+}
+
+int adit__dir_remove_at(struct adit_cs *cs, struct adit_inode_pm *dir, const void *name, size_t len,
+			const struct adit_dir_place *place)
+{
+	struct adit_dir_place found;
 	struct adit_tree_pos pos;
 	struct adit_tree t;
 	unsigned at;
@@ -360,9 +412,13 @@ int adit__dir_remove(struct adit_cs *cs, struct adit_inode_pm *dir, const void *
 		break;
 	case ADIT_FORK_TREE:
 		tree_of(adit__cs_fs(cs), dir, &t);
-		err = tree_lookup(&t, cs, &w, &pos);
+		err = 0;
+		if (!place || place->key == 0) {
+			err = tree_find(&t, cs, name, len, &pos, &found);
+			place = &found;
+		}
 		if (!err)
-			err = adit__tree_remove(&t, cs, get64(pos.rec->key));
+			err = adit__tree_remove_at(&t, cs, place->key, place->leaf, place->slot);
 		if (err)
 			return err;
 		tree_keep(&t, dir);
@@ -377,7 +433,14 @@ int adit__dir_remove(struct adit_cs *cs, struct adit_inode_pm *dir, const void *
 int adit__dir_retarget(struct adit_cs *cs, struct adit_inode_pm *dir, const void *name, size_t len,
 		       const struct adit_dirent *de)
 {
-	struct wanted w = {.name = name, .len = len};
+	return adit__dir_retarget_at(cs, dir, name, len, de, NULL);
+}
+
+int adit__dir_retarget_at(struct adit_cs *cs, struct adit_inode_pm *dir, const void *name,
+			  size_t len, const struct adit_dirent *de,
+			  const struct adit_dir_place *place)
+{
+	struct adit_dir_place found;
 	struct adit_tree_pos pos;
 	union dirent_buf buf;
 	struct adit_tree t;
@@ -394,10 +457,15 @@ int adit__dir_retarget(struct adit_cs *cs, struct adit_inode_pm *dir, const void
 		return err;
 	case ADIT_FORK_TREE:
 		tree_of(adit__cs_fs(cs), dir, &t);
-		err = tree_lookup(&t, cs, &w, &pos);
+		err = 0;
+		if (!place || place->key == 0) {
+			err = tree_find(&t, cs, name, len, &pos, &found);
+			place = &found;
+		}
 		if (!err)
-			err = adit__tree_replace(
-				&t, cs, dirent_make(&buf, get64(pos.rec->key), name, len, de));
+			err = adit__tree_replace_at(&t, cs,
+						    dirent_make(&buf, place->key, name, len, de),
+						    place->leaf, place->slot);
 		return err;
 	default:
 		return -ENOENT;

@@ -19,6 +19,28 @@ struct adit_dirent {
  * 0, -ENOENT, -EUCLEAN... */
 int adit__dir_lookup(struct adit_fs *, struct adit_cs *, const struct adit_inode_pm *dir,
 		     const void *name, size_t len, struct adit_dirent *out) ADIT_MUST_CHECK;
+/* Where a lookup ended, so that a change that follows need not search again: good as long as the
+ * directory stays locked and nothing else has been inserted into it. All zero: nowhere. */
+struct adit_dir_place {
+	uint64_t first;	  /* key of the name with ordinal 0; 0: not in a tree */
+	uint64_t used[2]; /* not found: ordinals that are taken */
+	uint64_t key;	  /* found */
+	uint64_t leaf;
+	uint32_t slot;
+};
+/* As adit__dir_lookup. */
+int adit__dir_find(struct adit_fs *, struct adit_cs *, const struct adit_inode_pm *dir,
+		   const void *name, size_t len, struct adit_dirent *out,
+		   struct adit_dir_place *place) ADIT_MUST_CHECK;
+/* As adit__dir_insert, _retarget and _remove below. */
+int adit__dir_insert_at(struct adit_cs *, struct adit_inode_pm *dir, const void *name, size_t len,
+			const struct adit_dirent *, const struct adit_dir_place *) ADIT_MUST_CHECK;
+int adit__dir_retarget_at(struct adit_cs *, struct adit_inode_pm *dir, const void *name, size_t len,
+			  const struct adit_dirent *, const struct adit_dir_place *)
+	ADIT_MUST_CHECK;
+int adit__dir_remove_at(struct adit_cs *, struct adit_inode_pm *dir, const void *name, size_t len,
+			const struct adit_dir_place *) ADIT_MUST_CHECK;
+
 /* dir: private copy of the exclusively locked directory. The name must not be
  * there (-EEXIST). Updates size (entries), blocks, fork; not times, not nlink.
  * -ENOSPC. */

@@ -95,13 +95,24 @@ static void gather(struct write *w, uint64_t pos, uint8_t *to, uint64_t len)
 
 typedef void (*store)(struct adit_cs *, uint64_t offset, const void *, size_t);
 
+/* No word is stored in two parts where the caller's data go on in the next piece: then a crash could
+ * tear it. */
 static void copy_to(struct write *w, store how, uint64_t pool, uint64_t pos, uint64_t len)
 {
 	while (len > 0) {
-		uint64_t now;
+		uint64_t now, part;
 		const uint8_t *p = source(w, pos, &now);
+		uint8_t word[8];
 
 		now = min_u64(now, len);
+		part = now < len ? (pool + now) % 8 : 0;
+		if (now > part) {
+			now -= part;
+		} else if (part) {
+			now = min_u64(len, 8 - pool % 8);
+			gather(w, pos, word, now);
+			p = word;
+		}
 		how(w->op.cs, pool, p, now);
 		pos += now;
 		pool += now;

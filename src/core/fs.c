@@ -79,30 +79,48 @@ static int check_features(struct adit_fs *fs, bool *read_only)
 	return 0;
 }
 
+static bool same_part(const struct adit_super_pm *a, const struct adit_super_pm *b, size_t from,
+		      size_t to)
+{
+	return memcmp((const uint8_t *)a + from, (const uint8_t *)b + from, to - from) == 0;
+}
+
+/* A crash while it was written tears a copy in what opening and closing change (checksum,
+ * incarnation, owner, state); that is no damage. */
+static bool super_is_torn(const struct adit_super_pm *s, const struct adit_super_pm *whole)
+{
+	return same_part(s, whole, 4, offsetof(struct adit_super_pm, incarnation)) &&
+	       same_part(s, whole, offsetof(struct adit_super_pm, hash_seed),
+			 offsetof(struct adit_super_pm, owner)) &&
+	       same_part(s, whole, offsetof(struct adit_super_pm, label), sizeof *s);
+}
+
 static int read_super(struct adit_fs *fs)
 {
-	static const uint64_t place[2] = {0, ADIT_SUPER_COPY};
-	const char *why = NULL;
-	int err = -EUCLEAN, first = 0;
+	const struct adit_super_pm *s = adit__block_at(fs, 0);
+	const struct adit_super_pm *copy = adit__block_at(fs, ADIT_SUPER_COPY);
+	const char *why = NULL, *why_copy = NULL;
+	int err, err_copy;
 
 	if (fs->pm.size_bytes < ADIT_POOL_MIN_BYTES) {
 		adit__report(fs, "the medium is too small for a pool (%llu bytes)",
 			     (unsigned long long)fs->pm.size_bytes);
 		return -EUCLEAN;
 	}
-	for (unsigned i = 0; i < 2; i++) {
-		const struct adit_super_pm *s = adit__block_at(fs, place[i]);
-
-		err = adit__verify_super(fs->env, s, fs->pm.size_bytes, &why);
-		if (err == 0) {
-			fs->super = *s;
-			return 0;
-		}
-		adit__report(fs, "superblock%s: %s", i ? " (second copy)" : "", why);
-		if (i == 0)
-			first = err;
+	err = adit__verify_super(fs->env, s, fs->pm.size_bytes, &why);
+	if (err == 0) {
+		fs->super = *s;
+		return 0;
 	}
-	return first == -EUCLEAN ? err : first;
+	err_copy = adit__verify_super(fs->env, copy, fs->pm.size_bytes, &why_copy);
+	if (err_copy || !super_is_torn(s, copy))
+		adit__report(fs, "superblock: %s", why);
+	if (err_copy == 0) {
+		fs->super = *copy;
+		return 0;
+	}
+	adit__report(fs, "superblock (second copy): %s", why_copy);
+	return err == -EUCLEAN ? err_copy : err;
 }
 
 static int alloc_private(struct adit_fs *fs)
@@ -122,6 +140,42 @@ static void volatile_init(struct adit_fs *fs)
 	v->incarnation = fs->incarnation;
 }
 
+static bool record_names_root(const struct adit_record_pm *r)
+{
+	for (size_t at = sizeof *r; at < get32(r->len);) {
+		const struct adit_entry_pm *e = adit__entry_at((const uint8_t *)r, at);
+
+		if (e->kind == ADIT_KIND_ROOT)
+			return true;
+		at += adit__entry_bytes(e);
+	}
+	return false;
+}
+
+/* Will replay change the root block?  Its own dirty_seq cannot tell: it lies in another line than what
+ * changed, and either line may have reached the medium alone. */
+static bool log_names_root(const struct adit_fs *fs)
+{
+	for (uint32_t lane = 0; lane < fs->lanes; lane++) {
+		uint64_t pos = fs->vol->lane[lane].tail, limit = pos + fs->ring_bytes;
+
+		while (pos < limit) {
+			const struct adit_record_pm *r = adit__record_at(fs, lane, pos, true);
+			bool pad;
+
+			if (!r)
+				break;
+			pad = get16(r->flags) & ADIT_RECORD_PAD;
+			if (!pad && get64(r->seq) <= fs->vol->c)
+				break;
+			if (!pad && record_names_root(r))
+				return true;
+			pos = adit__record_end(fs, r);
+		}
+	}
+	return false;
+}
+
 /*
  * The root block, before the log is replayed.  A crash leaves its seal stale
  * when records above C changed it; the replica, written by checkpoints, then
@@ -134,7 +188,7 @@ static int read_root(struct adit_fs *fs)
 	const struct adit_root_pm *copy = adit__block_at(fs, get64(fs->super.root_copy));
 	const char *why = NULL, *why_copy = NULL;
 	int err = adit__verify_root(fs, fs->root, &why);
-	bool stale = err == -EBADMSG && get64(fs->root->dirty_seq) > fs->vol->c;
+	bool stale = err == -EBADMSG && log_names_root(fs);
 
 	if (err == 0)
 		return 0;

@@ -34,6 +34,14 @@ static uint64_t cluster_block_slow(struct adit_fs *fs, uint64_t cluster)
 	return block;
 }
 
+static bool cluster_is_cached(const struct adit_fs *fs, uint64_t cluster)
+{
+	uint64_t got = __atomic_load_n(&fs->cluster_cache[cluster % ADIT_CLUSTER_CACHE],
+				       __ATOMIC_RELAXED);
+
+	return got != 0 && got >> ADIT_PTR_BLOCK_BITS == cluster / ADIT_CLUSTER_CACHE;
+}
+
 static uint64_t cluster_block(struct adit_fs *fs, uint64_t cluster)
 {
 	/* entry: tag of the cluster in the high 24 bits, block in the low 40 */
@@ -84,6 +92,19 @@ int adit__inode_get(struct adit_fs *fs, uint64_t ino, const struct adit_inode_pm
 		return -ESTALE;
 	*out = ip;
 	return 0;
+}
+
+const struct adit_inode_pm *adit__inode_glance(struct adit_fs *fs, uint64_t ino)
+{
+	const struct adit_inode_pm *ip;
+
+	/* Only where the cluster is known: looking it up takes locks. */
+	if (ino % ADIT_ICLUSTER_INODES == 0 || ino < ADIT_INO_ROOT ||
+	    ino >= get64_relaxed(&fs->root->next_ino) ||
+	    !cluster_is_cached(fs, ino / ADIT_ICLUSTER_INODES))
+		return NULL;
+	ip = adit__inode_slot(fs, ino);
+	return ip && adit__verified(fs, adit__offset_of(fs, ip)) ? ip : NULL;
 }
 
 /* ---- clusters ------------------------------------------------------------------- */

@@ -13,6 +13,10 @@ struct adit_inode_pm *adit__inode_slot(struct adit_fs *, uint64_t ino);
 int adit__inode_get(struct adit_fs *, uint64_t ino, const struct adit_inode_pm **out)
 	ADIT_MUST_CHECK;
 
+/* For readers without the lock (adit__glance): the slot when it was verified
+ * before, else NULL. What it holds may change at any moment. */
+const struct adit_inode_pm *adit__inode_glance(struct adit_fs *, uint64_t ino);
+
 /* A free slot: the change set marks it used.  Grows the table when there is
  * none (commits a change set of its own, so call it first, before anything
  * was put).  Returns the private copy with ino and generation set and the rest

@@ -119,6 +119,17 @@ static struct adit_touched *touch(struct adit_cs *cs, uint64_t block)
 	return t;
 }
 
+/* Most entries are a few words: not worth a call. */
+static inline void copy_words(void *to, const void *from, size_t len)
+{
+	if (len > 64) {
+		memcpy(to, from, len);
+		return;
+	}
+	for (size_t i = 0; i < len; i += 8)
+		memcpy((uint8_t *)to + i, (const uint8_t *)from + i, 8);
+}
+
 void adit__cs_put(struct adit_cs *cs, uint64_t offset, const void *bytes, size_t len, uint8_t kind)
 {
 	struct adit_entry_pm *e = entry_new(cs, len);
@@ -127,7 +138,7 @@ void adit__cs_put(struct adit_cs *cs, uint64_t offset, const void *bytes, size_t
 		return;
 	*e = (struct adit_entry_pm){.where = put64(offset), .len = put32((uint32_t)len),
 				    .op = ADIT_OP_WRITE, .kind = kind};
-	memcpy(e + 1, bytes, len);
+	copy_words(e + 1, bytes, len);
 	if (kind_has_shadow(kind)) {
 		struct adit_touched *t = touch(cs, offset >> ADIT_BLOCK_SHIFT);
 
@@ -311,24 +322,39 @@ struct adit_inode_pm *adit__cs_new_inode(struct adit_cs *cs, uint64_t ino)
 	return c ? &c->now.inode : NULL;
 }
 
-/* Log the words that differ; runs closer than an entry's header are joined.
- * Words 1-3 are volatile. */
+/* One bit for each word that differs; words 1-3 are volatile. */
+static uint32_t differences(const struct adit_cs_inode_copy *c)
+{
+	uint32_t mask = c->was.word[0] != c->now.word[0];
+
+	for (unsigned line = 0; line < ADIT_INODE_BYTES / 8; line += 8) {
+		const uint64_t *a = &c->was.word[line], *b = &c->now.word[line];
+		uint64_t any = 0;
+
+		for (unsigned i = 0; i < 8; i++)
+			any |= a[i] ^ b[i];
+		for (unsigned i = 0; any != 0 && i < 8; i++)
+			mask |= (uint32_t)(a[i] != b[i]) << (line + i);
+	}
+	return mask & ~0xeu;
+}
+
+/* Log the words that differ; runs no further apart than an entry's header are
+ * joined, but never across the volatile words. */
 static void put_differences(struct adit_cs *cs, const struct adit_cs_inode_copy *c)
 {
-	const unsigned words = ADIT_INODE_BYTES / 8;
+	uint32_t mask = differences(c);
 
-	for (unsigned i = 0; i < words; i++) {
-		unsigned end, last;
+	while (mask != 0) {
+		unsigned first = (unsigned)__builtin_ctz(mask), last = first;
 
-		if (c->was.word[i] == c->now.word[i] || (i >= 1 && i <= 3))
-			continue;
-		last = i;
-		for (end = i + 1; end < words && end - last <= 2 && i >= 4; end++)
-			if (c->was.word[end] != c->now.word[end])
-				last = end;
-		adit__cs_put(cs, c->offset + i * 8ull, &c->now.word[i], (last - i + 1) * 8ull,
-			     c->kind);
-		i = last;
+		mask &= mask - 1;
+		while (mask != 0 && first != 0 && (unsigned)__builtin_ctz(mask) - last <= 3) {
+			last = (unsigned)__builtin_ctz(mask);
+			mask &= mask - 1;
+		}
+		adit__cs_put(cs, c->offset + first * 8ull, &c->now.word[first],
+			     (last - first + 1) * 8ull, c->kind);
 	}
 }
 
@@ -364,13 +390,15 @@ static void raise_dirty(struct adit_fs *fs, const struct adit_entry_pm *e, uint6
 		adit__pm_max64(&fs->pm, adit__at(fs, base + 8), seq);
 		break;
 	case ADIT_KIND_NODE:
+		/* One writer at a time, by its owner's lock. A new node: what stood there before
+		 * means nothing. */
+		base = where & ~(uint64_t)(ADIT_BLOCK - 1);
+		if (where == base || get64_relaxed(adit__at(fs, base + 8)) < seq)
+			adit__pm_store64(&fs->pm, adit__at(fs, base + 8), put64(seq).v);
+		break;
 	case ADIT_KIND_ROOT:
 		base = where & ~(uint64_t)(ADIT_BLOCK - 1);
-		/* A new node: what stood there before means nothing. */
-		if (where == base)
-			adit__pm_store64(&fs->pm, adit__at(fs, base + 8), put64(seq).v);
-		else
-			adit__pm_max64(&fs->pm, adit__at(fs, base + 8), seq);
+		adit__pm_max64(&fs->pm, adit__at(fs, base + 8), seq);
 		break;
 	default:
 		break;
@@ -409,10 +437,14 @@ void adit__apply_record(struct adit_fs *fs, const struct adit_record_pm *r)
 		apply_entry(fs, e, get64(r->seq));
 		at += adit__entry_bytes(e);
 	}
-	__atomic_fetch_add(&fs->vol->total_free_blocks, (uint64_t)(int64_t)(int32_t)get32(r->free_blocks),
-			   __ATOMIC_RELAXED);
-	__atomic_fetch_add(&fs->vol->used_inodes, (uint64_t)(int64_t)(int32_t)get32(r->free_inodes),
-			   __ATOMIC_RELAXED);
+	if (get32(r->free_blocks) != 0)
+		__atomic_fetch_add(&fs->vol->total_free_blocks,
+				   (uint64_t)(int64_t)(int32_t)get32(r->free_blocks),
+				   __ATOMIC_RELAXED);
+	if (get32(r->free_inodes) != 0)
+		__atomic_fetch_add(&fs->vol->used_inodes,
+				   (uint64_t)(int64_t)(int32_t)get32(r->free_inodes),
+				   __ATOMIC_RELAXED);
 }
 
 /* ---- commit ------------------------------------------------------------------ */
@@ -458,6 +490,18 @@ static void write_pad(struct adit_cs *cs, uint64_t pos, uint64_t bytes)
 	adit__pm_copy_nt(&fs->pm, ring_at(fs, cs->lane, pos), &r, sizeof r);
 }
 
+/* The wait for the fence is a good time to fetch what is changed after it. */
+static void prefetch_targets(const struct adit_cs *cs)
+{
+	for (size_t at = HEADER_BYTES, n = 0; at < cs->len && n < 16; n++) {
+		const struct adit_entry_pm *e = adit__entry_at(cs->buf, at);
+
+		if (e->kind != ADIT_KIND_BITMAP)
+			__builtin_prefetch(adit__at(cs->fs, get64(e->where)), 1);
+		at += adit__entry_bytes(e);
+	}
+}
+
 /* Pre: ring has room; locks of everything the set names are held.
  * Commits at: the fence.  After a crash: before it, nothing or the whole
  * record; after it, the whole record. */
@@ -468,9 +512,10 @@ static uint64_t write_record(struct adit_cs *cs, struct adit_vol_lane *vl, uint6
 	uint64_t pos = vl->head, seq;
 	uint64_t left = fs->ring_bytes - pos % fs->ring_bytes;
 
-	/* I4: the bound first, then the number. */
-	__atomic_store_n(&vl->active_low, __atomic_load_n(&fs->vol->seq, __ATOMIC_SEQ_CST) + 1,
-			 __ATOMIC_SEQ_CST);
+	/* I4: the bound first, then the number: whoever reads the number (choose_c) sees the
+	 * bound, because drawing it releases what was stored before. */
+	__atomic_store_n(&vl->active_low, __atomic_load_n(&fs->vol->seq, __ATOMIC_RELAXED) + 1,
+			 __ATOMIC_RELAXED);
 	seq = __atomic_add_fetch(&fs->vol->seq, 1, __ATOMIC_SEQ_CST);
 	if (left < cs->len) {
 		write_pad(cs, pos, left);
@@ -483,6 +528,7 @@ static uint64_t write_record(struct adit_cs *cs, struct adit_vol_lane *vl, uint6
 				     .free_inodes = put32((uint32_t)(int32_t)cs->d_used_inodes)};
 	r->crc = put32(fs->env->crc32c(cs->lane, cs->buf + 4, cs->len - 4));
 	adit__pm_copy_nt(&fs->pm, ring_at(fs, cs->lane, pos), cs->buf, cs->len);
+	prefetch_targets(cs);
 	adit__pm_fence(&fs->pm);
 	*end = round_up_u64(pos + cs->len, ADIT_LINE);
 	return seq;

@@ -56,6 +56,15 @@ static inline size_t adit__entry_bytes(const struct adit_entry_pm *e)
 	return sizeof *e + (e->op == ADIT_OP_WRITE ? get32(e->len) : 0);
 }
 
+/* This set has no entries in the block: it looks as it does on the medium. */
+static inline bool adit__cs_untouched(const struct adit_cs *cs, uint64_t block)
+{
+	for (uint32_t i = 0; i < cs->ntouched; i++)
+		if (cs->touched[i].block == block)
+			return false;
+	return true;
+}
+
 struct adit_cs *adit__cs_create(struct adit_fs *, uint32_t lane);
 void adit__cs_destroy(struct adit_cs *);
 /* Private copy of an inode-table slot, of either kind, unverified. */

@@ -295,12 +295,13 @@ static int create_locked(struct adit_op *op, uint64_t dir, const void *name, siz
 	const struct adit_inode_pm *seen;
 	struct adit_inode_pm *ip, *parent;
 	struct adit_dirent de;
+	struct adit_dir_place place;
 	bool is_dir = ADIT_S_ISDIR(c->mode);
 	int err = adit__dir_get(fs, dir, &seen);
 
 	if (err)
 		return err;
-	err = adit__dir_lookup(fs, NULL, seen, name, len, &de);
+	err = adit__dir_find(fs, NULL, seen, name, len, &de, &place);
 	if (!err) {
 		err = adit__entry_check(fs, dir, &de);
 		if (err)
@@ -330,7 +331,7 @@ static int create_locked(struct adit_op *op, uint64_t dir, const void *name, siz
 		adit__add_nlink(parent, 1);
 	de = (struct adit_dirent){get64(ip->ino), get32(ip->generation),
 				  ADIT_DT_OF(get32(ip->mode))};
-	err = adit__dir_insert(op->cs, parent, name, len, &de);
+	err = adit__dir_insert_at(op->cs, parent, name, len, &de, &place);
 	if (!err) {
 		struct adit_id id = {de.ino, de.generation, get32(ip->mode)};
 
@@ -412,12 +413,13 @@ static int link_locked(struct adit_op *op, uint64_t ino, uint64_t dir, const voi
 	const struct adit_inode_pm *seen;
 	struct adit_inode_pm *ip, *parent;
 	struct adit_dirent de;
+	struct adit_dir_place place;
 	int64_t now;
 	int err = adit__dir_get(fs, dir, &seen);
 
 	if (err)
 		return err;
-	err = adit__dir_lookup(fs, NULL, seen, name, len, &de);
+	err = adit__dir_find(fs, NULL, seen, name, len, &de, &place);
 	if (err != -ENOENT)
 		return err ? err : -EEXIST;
 	err = adit__dir_may_add(seen);
@@ -446,7 +448,7 @@ static int link_locked(struct adit_op *op, uint64_t ino, uint64_t dir, const voi
 	ip->ctime_ns = put64((uint64_t)now);
 	adit__touch_dir(parent, now);
 	de = (struct adit_dirent){ino, get32(ip->generation), ADIT_DT_OF(get32(ip->mode))};
-	err = adit__dir_insert(op->cs, parent, name, len, &de);
+	err = adit__dir_insert_at(op->cs, parent, name, len, &de, &place);
 	return err ? err : adit__cs_commit(op->cs);
 }
 
@@ -472,7 +474,7 @@ int adit__link(struct adit_fs *fs, uint64_t ino, uint64_t dir, const void *name,
 
 /* Locks the directory and what the name stands for, both exclusively. */
 static int lock_entry(struct adit_op *op, uint64_t dir, const void *name, size_t len,
-		      struct adit_dirent *de)
+		      struct adit_dirent *de, struct adit_dir_place *place)
 {
 	uint64_t want[2] = {dir, ADIT_INO_NONE};
 
@@ -483,7 +485,7 @@ static int lock_entry(struct adit_op *op, uint64_t dir, const void *name, size_t
 		adit__lock_inodes(op, want, 2, 3);
 		err = adit__dir_get(op->fs, dir, &seen);
 		if (!err)
-			err = adit__dir_lookup(op->fs, NULL, seen, name, len, de);
+			err = adit__dir_find(op->fs, NULL, seen, name, len, de, place);
 		if (!err)
 			err = adit__entry_check(op->fs, dir, de);
 		if (err)
@@ -497,7 +499,8 @@ static int lock_entry(struct adit_op *op, uint64_t dir, const void *name, size_t
 }
 
 static int remove_locked(struct adit_op *op, uint64_t dir, const void *name, size_t len,
-			 const struct adit_dirent *de, bool is_rmdir, struct adit_doomed *doomed)
+			 const struct adit_dirent *de, const struct adit_dir_place *place,
+			 bool is_rmdir, struct adit_doomed *doomed)
 {
 	struct adit_inode_pm *ip, *parent;
 	int64_t now;
@@ -515,7 +518,7 @@ static int remove_locked(struct adit_op *op, uint64_t dir, const void *name, siz
 		return -EISDIR;
 	if (is_rmdir && get64(ip->size) != 0)
 		return -ENOTEMPTY;
-	err = adit__dir_remove(op->cs, parent, name, len);
+	err = adit__dir_remove_at(op->cs, parent, name, len, place);
 	if (err)
 		return err;
 	now = op->fs->env->now_ns();
@@ -536,6 +539,7 @@ static int remove_name(struct adit_fs *fs, uint64_t dir, const void *name, size_
 		       bool is_rmdir)
 {
 	struct adit_doomed doomed = {ADIT_INO_NONE, 0};
+	struct adit_dir_place place;
 	struct adit_dirent de;
 	struct adit_op op;
 	int err = name_check(len);
@@ -544,9 +548,9 @@ static int remove_name(struct adit_fs *fs, uint64_t dir, const void *name, size_
 		err = adit__op_begin_write(&op, fs);
 	if (err)
 		return err;
-	err = lock_entry(&op, dir, name, len, &de);
+	err = lock_entry(&op, dir, name, len, &de, &place);
 	if (!err)
-		err = remove_locked(&op, dir, name, len, &de, is_rmdir, &doomed);
+		err = remove_locked(&op, dir, name, len, &de, &place, is_rmdir, &doomed);
 	if (!err)
 		adit__doomed_free(&op, &doomed);
 	adit__op_end(&op);

@@ -45,6 +45,33 @@ bool adit__op_trylock(struct adit_op *op, struct adit_lock *lock, bool exclusive
 	return true;
 }
 
+static bool is_inode_lock(const struct adit_op *op, const struct adit_lock *lock)
+{
+	const struct adit_vol_stripe *s = op->fs->stripe;
+
+	return (const void *)lock >= (const void *)s &&
+	       (const void *)lock < (const void *)(s + op->fs->stripe_mask + 1);
+}
+
+/* The stripe's version is odd while its lock is held exclusively. What a crash
+ * left odd is even again after the first holder. */
+static void begin_changes(struct adit_lock *lock)
+{
+	uint64_t *version = &((struct adit_vol_stripe *)lock)->version;
+
+	__atomic_store_n(version, (__atomic_load_n(version, __ATOMIC_RELAXED) + 1) | 1,
+			 __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+static void end_changes(struct adit_lock *lock)
+{
+	uint64_t *version = &((struct adit_vol_stripe *)lock)->version;
+
+	__atomic_store_n(version, __atomic_load_n(version, __ATOMIC_RELAXED) + 1,
+			 __ATOMIC_RELEASE);
+}
+
 static void unlock_nth(struct adit_op *op, uint32_t i)
 {
 	struct adit_lock *lock = op->lock[i];
@@ -53,6 +80,8 @@ static void unlock_nth(struct adit_op *op, uint32_t i)
 	op->nlocks--;
 	op->lock[i] = op->lock[op->nlocks];
 	op->exclusive[i] = op->exclusive[op->nlocks];
+	if (exclusive && is_inode_lock(op, lock))
+		end_changes(lock);
 	op->fs->env->unlock(lock, exclusive);
 }
 
@@ -95,14 +124,6 @@ void adit__unlock_below(struct adit_fs *fs, struct adit_lock *lock, bool exclusi
 		fs->env->unlock(lock, exclusive);
 }
 
-static bool is_inode_lock(const struct adit_op *op, const struct adit_lock *lock)
-{
-	const struct adit_vol_stripe *s = op->fs->stripe;
-
-	return (const void *)lock >= (const void *)s &&
-	       (const void *)lock < (const void *)(s + op->fs->stripe_mask + 1);
-}
-
 void adit__op_unlock_aux(struct adit_op *op)
 {
 	for (uint32_t i = op->nlocks; i-- > 0;)
@@ -128,12 +149,43 @@ struct adit_lock *adit__inode_lock_of(const struct adit_fs *fs, uint64_t ino)
 	return &fs->stripe[stripe_of(fs, ino)].lock;
 }
 
+static void lock_stripe(struct adit_op *op, struct adit_lock *lock, bool exclusive)
+{
+	op->fs->env->lock(lock, op->fs->incarnation, exclusive);
+	remember(op, lock, exclusive);
+	if (exclusive)
+		begin_changes(lock);
+}
+
+#if defined(__SANITIZE_THREAD__)
+#define GLANCING false
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define GLANCING false
+#endif
+#endif
+#ifndef GLANCING
+#define GLANCING true
+#endif
+
+bool adit__glance(const struct adit_fs *fs, uint64_t ino, uint64_t *version)
+{
+	*version = __atomic_load_n(&fs->stripe[stripe_of(fs, ino)].version, __ATOMIC_ACQUIRE);
+	return GLANCING && (*version & 1) == 0;
+}
+
+bool adit__glance_valid(const struct adit_fs *fs, uint64_t ino, uint64_t version)
+{
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return __atomic_load_n(&fs->stripe[stripe_of(fs, ino)].version, __ATOMIC_RELAXED) ==
+	       version;
+}
+
 void adit__lock_inode(struct adit_op *op, uint64_t ino, bool exclusive)
 {
 	struct adit_lock *lock = adit__inode_lock_of(op->fs, ino);
 
-	op->fs->env->lock(lock, op->fs->incarnation, exclusive);
-	remember(op, lock, exclusive);
+	lock_stripe(op, lock, exclusive);
 }
 
 void adit__lock_inodes(struct adit_op *op, const uint64_t *ino, unsigned n,
@@ -165,10 +217,8 @@ void adit__lock_inodes(struct adit_op *op, const uint64_t *ino, unsigned n,
 		exclusive[at] = x;
 		m++;
 	}
-	for (unsigned i = 0; i < m; i++) {
-		op->fs->env->lock(lock[i], op->fs->incarnation, exclusive[i]);
-		remember(op, lock[i], exclusive[i]);
-	}
+	for (unsigned i = 0; i < m; i++)
+		lock_stripe(op, lock[i], exclusive[i]);
 }
 
 bool adit__trylock_inode(struct adit_op *op, uint64_t ino, bool exclusive)
@@ -178,7 +228,11 @@ bool adit__trylock_inode(struct adit_op *op, uint64_t ino, bool exclusive)
 	for (uint32_t i = 0; i < op->nlocks; i++)
 		if (op->lock[i] == lock)
 			return op->exclusive[i] || !exclusive;
-	return adit__op_trylock(op, lock, exclusive);
+	if (!adit__op_trylock(op, lock, exclusive))
+		return false;
+	if (exclusive)
+		begin_changes(lock);
+	return true;
 }
 
 /* ---- begin and end ---------------------------------------------------------------- */

@@ -28,6 +28,7 @@ struct side {
 	uint32_t dir_generation;
 	bool found;
 	struct adit_dirent entry; /* when found */
+	struct adit_dir_place place;
 	struct adit_inode_pm *parent, *inode; /* private copies */
 };
 
@@ -48,7 +49,7 @@ static int look(struct rename *r, struct side *s)
 	if (err)
 		return err;
 	s->dir_generation = get32(dir->generation);
-	err = adit__dir_lookup(r->op.fs, NULL, dir, s->name, s->len, &s->entry);
+	err = adit__dir_find(r->op.fs, NULL, dir, s->name, s->len, &s->entry, &s->place);
 	s->found = !err;
 	if (err)
 		return err == -ENOENT ? 0 : err;
@@ -298,12 +299,14 @@ static int move_name(struct rename *r, const struct adit_dirent *whiteout)
 	struct side *from = &r->from, *to = &r->to;
 	struct adit_cs *cs = r->op.cs;
 	int err = to->found ? adit__dir_retarget(cs, to->parent, to->name, to->len, &from->entry)
-			    : adit__dir_insert(cs, to->parent, to->name, to->len, &from->entry);
+			    : adit__dir_insert_at(cs, to->parent, to->name, to->len, &from->entry,
+						  &to->place);
 
 	if (err)
 		return err;
 	return whiteout ? adit__dir_retarget(cs, from->parent, from->name, from->len, whiteout)
-			: adit__dir_remove(cs, from->parent, from->name, from->len);
+			: adit__dir_remove_at(cs, from->parent, from->name, from->len,
+					      &from->place);
 }
 
 /* The replaced inode loses the name. With a whiteout a shard of the inode table is locked already

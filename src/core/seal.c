@@ -101,12 +101,47 @@ static int fail(const char **why, const char *text, int err)
 	return err;
 }
 
+/* The areas of the first cluster lie apart from each other, behind the
+ * superblocks and before the groups' metadata (mkfs.c); each cluster has room
+ * for its metadata. */
+static int verify_super_areas(const struct adit_super_pm *s, uint64_t blocks, uint64_t group,
+			      const char **why)
+{
+	uint64_t lanes = get32(s->lanes), per = get32(s->cluster_groups);
+	uint64_t bitmaps = (group + 8 * ADIT_BLOCK - 1) / (8 * ADIT_BLOCK);
+	uint64_t meta = per * (3 + 2 * bitmaps), start = get64(s->meta_start);
+	const uint64_t area[][2] = {
+		{get64(s->ckpt_start), 2},
+		{get64(s->root_block), 1},
+		{get64(s->root_copy), 1},
+		{get64(s->intent_start),
+		 (lanes * sizeof(struct adit_intent_pm) + ADIT_BLOCK - 1) / ADIT_BLOCK},
+		{get64(s->lane_start), lanes * get32(s->lane_blocks)},
+		{get64(s->vol_start), get64(s->vol_blocks)},
+	};
+
+	if (start >= min_u64(blocks, group) || meta > min_u64(blocks, group) - start ||
+	    (blocks > per * group && blocks % (per * group) != 0 && blocks % (per * group) < meta))
+		return fail(why, "no room for the groups' metadata", -EUCLEAN);
+	for (unsigned i = 0; i < sizeof area / sizeof *area; i++) {
+		if (area[i][0] < 8 || area[i][0] >= start || area[i][1] > start - area[i][0])
+			return fail(why, "an area lies outside of its place", -EUCLEAN);
+		for (unsigned j = 0; j < i; j++)
+			if (area[i][0] < area[j][0] + area[j][1] &&
+			    area[j][0] < area[i][0] + area[i][1])
+				return fail(why, "areas overlap", -EUCLEAN);
+	}
+	if (get64(s->vol_blocks) * ADIT_BLOCK <
+	    sizeof(struct adit_vol) + sizeof(struct adit_vol_stripe))
+		return fail(why, "the volatile region is too small", -EUCLEAN);
+	return 0;
+}
+
 static int verify_super_geometry(const struct adit_super_pm *s, uint64_t pool_bytes,
 				 const char **why)
 {
 	uint64_t blocks = get64(s->pool_blocks), group = get64(s->group_blocks);
 	uint64_t groups = get32(s->groups), lanes = get32(s->lanes);
-	uint64_t last;
 
 	if (get32(s->block_bytes) != ADIT_BLOCK)
 		return fail(why, "block size is not 4096", -EUCLEAN);
@@ -125,20 +160,7 @@ static int verify_super_geometry(const struct adit_super_pm *s, uint64_t pool_by
 	if ((uint64_t)get32(s->lane_blocks) * ADIT_BLOCK < 4ull * ADIT_REC_MAX ||
 	    get32(s->lane_blocks) > 65536)
 		return fail(why, "size of a lane is impossible", -EUCLEAN);
-	last = blocks;
-	if (get64(s->lane_start) < 8 ||
-	    get64(s->lane_start) + lanes * get32(s->lane_blocks) > last ||
-	    get64(s->intent_start) < 8 || get64(s->intent_start) >= last ||
-	    get64(s->vol_start) < 8 || get64(s->vol_blocks) > last ||
-	    get64(s->vol_start) + get64(s->vol_blocks) > last ||
-	    get64(s->vol_blocks) * ADIT_BLOCK <
-		    sizeof(struct adit_vol) + sizeof(struct adit_vol_stripe) ||
-	    get64(s->root_block) < 8 || get64(s->root_block) >= last ||
-	    get64(s->root_copy) < 8 || get64(s->root_copy) >= last ||
-	    get64(s->ckpt_start) < 8 || get64(s->ckpt_start) + 2 > last ||
-	    get64(s->meta_start) < 8 || get64(s->meta_start) >= min_u64(last, group))
-		return fail(why, "an area lies outside of the pool", -EUCLEAN);
-	return 0;
+	return verify_super_areas(s, blocks, group, why);
 }
 
 int adit__verify_super(const struct adit_env *env, const struct adit_super_pm *s,
@@ -170,7 +192,8 @@ int adit__verify_root(struct adit_fs *fs, const struct adit_root_pm *r, const ch
 	if (get32(r->shards) == 0 || get32(r->shards) > ADIT_SHARDS)
 		return fail(why, "number of shards is impossible", -EUCLEAN);
 	if (get64(r->itable.ino) != ADIT_INO_ITABLE ||
-	    (get32(r->itable.flags) & ADIT_FORK_MASK) < ADIT_FORK_EXTENTS)
+	    ((get32(r->itable.flags) & ADIT_FORK_MASK) != ADIT_FORK_EXTENTS &&
+	     (get32(r->itable.flags) & ADIT_FORK_MASK) != ADIT_FORK_TREE))
 		return fail(why, "the inode table's inode is wrong", -EUCLEAN);
 	if (get64(r->next_ino) % ADIT_ICLUSTER_INODES != 0 ||
 	    get64(r->next_ino) * ADIT_INODE_BYTES != get64(r->itable.size))
@@ -178,6 +201,8 @@ int adit__verify_root(struct adit_fs *fs, const struct adit_root_pm *r, const ch
 	return 0;
 }
 
+/* File blocks go up to the end of the staging area (file_int.h): a crash may
+ * leave extents there until the intent is resumed. */
 static int verify_fork_extents(struct adit_fs *fs, const struct adit_inode_pm *ip,
 			       const char **why)
 {
@@ -191,7 +216,7 @@ static int verify_fork_extents(struct adit_fs *fs, const struct adit_inode_pm *i
 		uint64_t block = adit_ptr_block(get64(e->ptr)), n = get32(e->blocks);
 
 		if (get64(e->file_block) < at || n == 0 ||
-		    get64(e->file_block) + n > ADIT_FILE_BLOCKS_MAX)
+		    get64(e->file_block) > 2 * ADIT_FILE_BLOCKS_MAX - n)
 			return fail(why, "extents overlap or are out of range", -EUCLEAN);
 		if (block == 0 || block >= fs->pool_blocks || n > fs->pool_blocks - block)
 			return fail(why, "an extent lies outside of the pool", -EUCLEAN);

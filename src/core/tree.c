@@ -19,6 +19,7 @@
  */
 #include "core/alloc.h"
 #include "core/linux_abi.h"
+#include "core/log.h"
 #include "core/tree_node.h"
 
 #define KEY_END UINT64_MAX
@@ -82,6 +83,24 @@ int adit__node_get(struct adit_tree *t, struct adit_cs *cs, uint64_t block, int 
 	return 0;
 }
 
+/* adit__node_get without a call where nothing is to be done but looking. */
+static inline int node_get(struct adit_tree *t, struct adit_cs *cs, uint64_t block, unsigned level,
+			   const struct adit_node_pm **out)
+{
+	const struct adit_fs *fs = t->fs;
+
+	if (ADIT_LIKELY(block < fs->pool_blocks && adit__block_verified(fs, block) &&
+			(!cs || adit__cs_untouched(cs, block)))) {
+		const struct adit_node_pm *node = adit__block_at(fs, block);
+
+		*out = node;
+		if (ADIT_LIKELY(node_shape_ok(t, node, (int)level) &&
+				get64(node->owner) == t->owner))
+			return 0;
+	}
+	return adit__node_get(t, cs, block, (int)level, out);
+}
+
 static inline void prefetch_node(const struct adit_fs *fs, uint64_t block, unsigned level)
 {
 	const uint8_t *p = adit__block_at(fs, block);
@@ -95,7 +114,7 @@ static inline void prefetch_node(const struct adit_fs *fs, uint64_t block, unsig
 }
 
 /* Pre: t->root is not 0. */
-static int descend(struct adit_tree *t, struct adit_cs *cs, uint64_t key, struct tree_path *path)
+static inline int descend(struct adit_tree *t, struct adit_cs *cs, uint64_t key, struct tree_path *path)
 {
 	uint64_t block = adit_ptr_block(t->root);
 	unsigned level = t->level;
@@ -107,7 +126,7 @@ static int descend(struct adit_tree *t, struct adit_cs *cs, uint64_t key, struct
 	for (;;) {
 		const struct adit_node_pm *node;
 		const struct adit_inner_pm *entry;
-		int err = adit__node_get(t, cs, block, (int)level, &node);
+		int err = node_get(t, cs, block, level, &node);
 		unsigned i;
 
 		if (err)
@@ -203,32 +222,34 @@ int adit__tree_find(struct adit_tree *t, struct adit_cs *cs, enum adit_tree_find
 int adit__tree_find_match(struct adit_tree *t, struct adit_cs *cs, uint64_t first, uint64_t last,
 			  adit_tree_match match, const void *arg, struct adit_tree_pos *out)
 {
-	uint8_t fingerprint = adit__tree_fingerprint(first);
 	struct tree_path path;
 	uint64_t to = first;
 
+	out->block = 0;
 	if (t->root == 0)
 		return -ENOENT;
 	for (;;) {
 		int err = descend(t, cs, to, &path);
-		unsigned count, i;
+		struct adit_leaf_scan scan;
+		unsigned slot;
 
 		if (err)
 			return err;
-		count = get16(path.leaf->count);
-		for (i = 0; (i = adit__leaf_next_match(path.leaf, i, fingerprint)) < count; i++) {
-			const struct adit_rec_pm *rec = adit__leaf_rec(path.leaf, i);
-			uint64_t key;
+		scan = adit__leaf_scan(path.leaf, adit__tree_fingerprint(first));
+		while (adit__scan_next(&scan, &slot)) {
+			const struct adit_rec_pm *rec = adit__leaf_rec(path.leaf, slot);
 
 			__builtin_prefetch((const uint8_t *)rec + 48); /* the name's end */
-			key = get64(rec->key);
-			if (key < first || key > last || !match(rec, arg))
+			if (get64(rec->key) - first > last - first || !match(rec, arg))
 				continue;
-			found_at(&path, i, out);
+			found_at(&path, slot, out);
 			return 0;
 		}
-		if (path.high > last)
+		if (path.high > last) {
+			if (to == first)
+				out->block = path.block[0];
 			return -ENOENT;
+		}
 		to = path.high;
 	}
 }
@@ -382,7 +403,11 @@ static int leaf_place(struct adit_tree *t, struct adit_cs *cs, uint64_t block,
 	if (!err && adit__leaf_gap(node) < need) {
 		if (adit__leaf_slack(node) < need)
 			return node_bad(t, block, -EUCLEAN, "bytes in use are counted wrongly");
-		adit__leaf_compact(cs, block, node);
+		if (!t->ordered) {
+			adit__leaf_compact(cs, block, node, KEY_END, rec);
+			return 0;
+		}
+		adit__leaf_compact(cs, block, node, KEY_END, NULL);
 		err = adit__node_get(t, cs, block, 0, &node);
 	}
 	if (err)
@@ -390,6 +415,44 @@ static int leaf_place(struct adit_tree *t, struct adit_cs *cs, uint64_t block,
 	adit__leaf_find(node, t->ordered, get64(rec->key), &slot);
 	adit__leaf_add(cs, block, node, slot, rec);
 	return 0;
+}
+
+/*
+ * Names: their hashes spread evenly, so the middle of the leaf's range is near
+ * the middle of its records, and needs no sorting to find; it is the same for
+ * both halves of a hash's ordinals.  The left node is rewritten at once: it had
+ * no room, and what moves out leaves holes.  False, and nothing done, when one
+ * side would get less than a quarter (few or contrived hashes).
+ */
+static bool leaf_split_even(struct adit_tree *t, struct adit_cs *cs, const struct tree_path *path,
+			    const struct adit_node_pm *node, const struct adit_rec_pm *rec,
+			    uint64_t right, uint64_t *separator)
+{
+	uint64_t low = path->low, high = min_u64(path->high, 1ull << 63);
+	uint64_t middle = (low + (high - low) / 2) & ~(uint64_t)(ADIT_HASH_ORDINALS - 1);
+	unsigned count = get16(node->count), live = get16(node->live_bytes);
+	unsigned total = live + 2u * count, n = 0, i, part[2] = {total, 0};
+	bool to_right = get64(rec->key) >= middle;
+	uint8_t idx[256];
+
+	for (i = 0; i < count; i++) {
+		const struct adit_rec_pm *r = adit__leaf_rec(node, i);
+		unsigned goes = get64(r->key) >= middle;
+
+		idx[n] = (uint8_t)i;
+		n += goes;
+		part[1] += (adit__rec_bytes(r) + 2u) & (0u - goes);
+	}
+	part[0] -= part[1];
+	if (part[0] < total / 4 || part[1] < total / 4)
+		return false;
+	part[to_right] += adit__rec_bytes(rec) + 2u;
+	if (part[to_right] > ADIT_BLOCK - ADIT_NODE_BODY)
+		return false;
+	adit__leaf_create(t, cs, right, node, idx, n, to_right ? rec : NULL, n);
+	adit__leaf_compact(cs, path->block[0], node, middle, to_right ? NULL : rec);
+	*separator = middle;
+	return true;
 }
 
 /* Halve the leaf into `right` and put the record where it belongs. */
@@ -505,7 +568,8 @@ static int insert_split(struct adit_tree *t, struct adit_cs *cs, const struct tr
 	if (err)
 		return err;
 	right = spare.block[spare.used++];
-	err = leaf_split(t, cs, block, node, rec, right, &separator);
+	if (t->ordered || !leaf_split_even(t, cs, path, node, rec, right, &separator))
+		err = leaf_split(t, cs, block, node, rec, right, &separator);
 	if (err)
 		return err;
 	return link_right(t, cs, path, &spare, right, separator);
@@ -597,6 +661,42 @@ static int prune(struct adit_tree *t, struct adit_cs *cs, const struct tree_path
 	return 0;
 }
 
+int adit__tree_insert_at(struct adit_tree *t, struct adit_cs *cs, const struct adit_rec_pm *rec,
+			 uint64_t leaf)
+{
+	unsigned len = get16(rec->len);
+	const struct adit_node_pm *node;
+	int err;
+
+	if (leaf == 0 || t->ordered || len < sizeof *rec || len > ADIT_RECORD_MAX)
+		return adit__tree_insert(t, cs, rec);
+	err = node_get(t, cs, leaf, 0, &node);
+	if (err)
+		return err;
+	if (adit__leaf_gap(node) < adit__rec_bytes(rec) + 2)
+		return adit__tree_insert(t, cs, rec);
+	adit__leaf_add(cs, leaf, node, get16(node->count), rec);
+	return 0;
+}
+
+int adit__tree_remove_at(struct adit_tree *t, struct adit_cs *cs, uint64_t key, uint64_t leaf,
+			 uint32_t slot)
+{
+	const struct adit_node_pm *node;
+	int err;
+
+	if (leaf == 0)
+		return adit__tree_remove(t, cs, key);
+	err = node_get(t, cs, leaf, 0, &node);
+	if (err)
+		return err;
+	if (get16(node->count) == 1 || slot >= get16(node->count) ||
+	    get64(adit__leaf_rec(node, slot)->key) != key)
+		return adit__tree_remove(t, cs, key);
+	adit__leaf_drop(cs, leaf, node, t->ordered, slot);
+	return 0;
+}
+
 int adit__tree_remove(struct adit_tree *t, struct adit_cs *cs, uint64_t key)
 {
 	struct tree_path path;
@@ -637,7 +737,7 @@ int adit__tree_replace(struct adit_tree *t, struct adit_cs *cs, const struct adi
 	if (adit__leaf_slack(path.leaf) >= adit__rec_bytes(rec)) {
 		const struct adit_node_pm *node;
 
-		adit__leaf_compact(cs, path.block[0], path.leaf);
+		adit__leaf_compact(cs, path.block[0], path.leaf, KEY_END, NULL);
 		err = adit__node_get(t, cs, path.block[0], 0, &node);
 		if (!err && !adit__leaf_change(cs, path.block[0], node, slot, rec))
 			err = node_bad(t, path.block[0], -EUCLEAN,
@@ -646,6 +746,25 @@ int adit__tree_replace(struct adit_tree *t, struct adit_cs *cs, const struct adi
 	}
 	err = adit__tree_remove(t, cs, key);
 	return err ? err : adit__tree_insert(t, cs, rec);
+}
+
+int adit__tree_replace_at(struct adit_tree *t, struct adit_cs *cs, const struct adit_rec_pm *rec,
+			  uint64_t leaf, uint32_t slot)
+{
+	unsigned len = get16(rec->len);
+	const struct adit_node_pm *node;
+	int err;
+
+	if (leaf == 0 || len < sizeof *rec || len > ADIT_RECORD_MAX)
+		return adit__tree_replace(t, cs, rec);
+	err = node_get(t, cs, leaf, 0, &node);
+	if (err)
+		return err;
+	if (slot < get16(node->count) &&
+	    get64(adit__leaf_rec(node, slot)->key) == get64(rec->key) &&
+	    adit__leaf_change(cs, leaf, node, slot, rec))
+		return 0;
+	return adit__tree_replace(t, cs, rec);
 }
 
 /* ---- walking ------------------------------------------------------------ */

@@ -53,19 +53,34 @@ int adit__tree_find(struct adit_tree *, struct adit_cs *, enum adit_tree_find, u
 
 /* Names: visits the records whose key lies in [first, last] and whose
  * fingerprint equals adit__tree_fingerprint(first); match decides. Returns 0
- * and *out for the first that matches, -ENOENT when none does. */
+ * and *out for the first that matches, -ENOENT when none does; then
+ * out->block is the leaf where all of these keys belong, or 0 if there are
+ * several. */
 typedef bool (*adit_tree_match)(const struct adit_rec_pm *, const void *arg);
 int adit__tree_find_match(struct adit_tree *, struct adit_cs *, uint64_t first, uint64_t last,
 			  adit_tree_match match, const void *arg, struct adit_tree_pos *out)
 	ADIT_MUST_CHECK;
 /* Of all keys in the same ordinal range: depends on key >> 7 only. */
-uint8_t adit__tree_fingerprint(uint64_t key);
+static inline uint8_t adit__tree_fingerprint(uint64_t key)
+{
+	/* The hash's low bits: a leaf's keys share the high ones. */
+	return (uint8_t)(key >> 7);
+}
 
 /* rec->key and rec->len say where and how much. -EEXIST when the key is there,
  * -ENOSPC. Splits as needed; a split keeps keys with equal key >> 7 together
  * in directory and attribute trees where it can. */
 int adit__tree_insert(struct adit_tree *, struct adit_cs *, const struct adit_rec_pm *rec)
 	ADIT_MUST_CHECK;
+/* As insert, replace and remove, for who has just looked with find_match and
+ * knows the leaf. insert_at: the tree is as it was then, and the key is not in
+ * it. The others: the slot may be out of date, the leaf is still the tree's. */
+int adit__tree_insert_at(struct adit_tree *, struct adit_cs *, const struct adit_rec_pm *rec,
+			 uint64_t leaf) ADIT_MUST_CHECK;
+int adit__tree_replace_at(struct adit_tree *, struct adit_cs *, const struct adit_rec_pm *rec,
+			  uint64_t leaf, uint32_t slot) ADIT_MUST_CHECK;
+int adit__tree_remove_at(struct adit_tree *, struct adit_cs *, uint64_t key, uint64_t leaf,
+			 uint32_t slot) ADIT_MUST_CHECK;
 /* Replace the record with the same key (any length). -ENOENT. */
 int adit__tree_replace(struct adit_tree *, struct adit_cs *, const struct adit_rec_pm *rec)
 	ADIT_MUST_CHECK;
@@ -100,6 +115,13 @@ int adit__tree_destroy_step(struct adit_tree *, struct adit_cs *, adit_tree_visi
 /* Records of a leaf in key order: fills idx[] (at most 256) with slot numbers,
  * returns how many. For walk, check, dump. */
 unsigned adit__leaf_sorted(const struct adit_node_pm *, uint8_t *idx);
-const struct adit_rec_pm *adit__leaf_rec(const struct adit_node_pm *, unsigned slot);
+static inline const struct adit_rec_pm *adit__leaf_rec(const struct adit_node_pm *node,
+						       unsigned slot)
+{
+	const le16 *slots = (const le16 *)(const void *)node->body;
+	unsigned offset = (get16(slots[slot]) & 0xffu) * ADIT_RECORD_ALIGN;
+
+	return (const struct adit_rec_pm *)(const void *)((const uint8_t *)node + offset);
+}
 
 #endif

@@ -14,8 +14,6 @@
  */
 #include "core/tree_node.h"
 
-#define LANES 0x8000800080008000ull
-#define HIGH_BYTES 0xff00ff00ff00ff00ull
 #define HEADER_WORD offsetof(struct adit_node_pm, count)
 
 static inline uint64_t block_offset(uint64_t block)
@@ -29,49 +27,12 @@ static inline le16 make_slot(uint64_t key, unsigned offset)
 				(unsigned)adit__tree_fingerprint(key) << 8));
 }
 
-uint8_t adit__tree_fingerprint(uint64_t key)
-{
-	/* The hash's low bits: a leaf's keys share the high ones. */
-	return (uint8_t)(key >> 7);
-}
-
-const struct adit_rec_pm *adit__leaf_rec(const struct adit_node_pm *node, unsigned slot)
-{
-	return (const struct adit_rec_pm *)(const void *)((const uint8_t *)node +
-							  adit__leaf_offset(node, slot));
-}
-
 static inline uint64_t key_at(const struct adit_node_pm *node, unsigned slot)
 {
 	return get64(adit__leaf_rec(node, slot)->key);
 }
 
 /* ---- looking ---------------------------------------------------------- */
-
-/* Four slots a word: a lane whose high byte equals the fingerprint becomes
- * zero, and 0x8000 - lane/2 keeps its top bit for zero alone. */
-unsigned adit__leaf_next_match(const struct adit_node_pm *node, unsigned from, uint8_t fingerprint)
-{
-	const uint64_t pattern = (uint64_t)fingerprint * 0x0100010001000100ull;
-	unsigned count = get16(node->count);
-	uint64_t lanes = LANES << (from % 4 * 16);
-	unsigned i;
-
-	for (i = from & ~3u; i < count; i += 4) {
-		le64 word;
-		uint64_t x;
-
-		memcpy(&word, node->body + 2u * i, sizeof word);
-		x = (get64(word) ^ pattern) & HIGH_BYTES;
-		x = (LANES - (x >> 1)) & lanes;
-		if (x != 0) {
-			i += (unsigned)__builtin_ctzll(x) / 16;
-			return i < count ? i : count;
-		}
-		lanes = LANES;
-	}
-	return count;
-}
 
 /* Ordered: the first slot whose key is >= key. */
 static unsigned lower_bound(const struct adit_node_pm *node, uint64_t key)
@@ -94,19 +55,19 @@ static unsigned lower_bound(const struct adit_node_pm *node, uint64_t key)
 
 bool adit__leaf_find(const struct adit_node_pm *node, bool ordered, uint64_t key, unsigned *slot)
 {
-	unsigned count = get16(node->count);
-	unsigned i;
+	struct adit_leaf_scan scan;
 
 	if (ordered) {
-		*slot = i = lower_bound(node, key);
-		return i < count && key_at(node, i) == key;
+		*slot = lower_bound(node, key);
+		return *slot < get16(node->count) && key_at(node, *slot) == key;
 	}
-	for (i = 0; (i = adit__leaf_next_match(node, i, adit__tree_fingerprint(key))) < count; i++) {
-		if (key_at(node, i) == key)
-			break;
+	scan = adit__leaf_scan(node, adit__tree_fingerprint(key));
+	while (adit__scan_next(&scan, slot)) {
+		if (key_at(node, *slot) == key)
+			return true;
 	}
-	*slot = i;
-	return i < count;
+	*slot = scan.count;
+	return false;
 }
 
 int adit__leaf_find_ge(const struct adit_node_pm *node, bool ordered, uint64_t key)
@@ -283,6 +244,19 @@ static void gather(struct gather *g, const void *src, unsigned len)
 	}
 }
 
+/* The same for whole units of a leaf's heap. */
+static inline void gather_units(struct gather *g, const void *src, unsigned len)
+{
+	while (len > 0) {
+		if (g->high - g->low == GATHER_BYTES)
+			gather_put(g);
+		g->low -= ADIT_RECORD_ALIGN;
+		len -= ADIT_RECORD_ALIGN;
+		memcpy(g->bytes + GATHER_BYTES - (g->high - g->low), (const uint8_t *)src + len,
+		       ADIT_RECORD_ALIGN);
+	}
+}
+
 /* A caller's record has no padding behind it; a leaf's has. */
 static void gather_record(struct gather *g, const struct adit_rec_pm *rec, unsigned align)
 {
@@ -377,15 +351,18 @@ create_heap(struct adit_cs *cs, uint64_t block, const struct adit_node_pm *from,
 	    const uint8_t *idx, unsigned n, const struct adit_rec_pm *rec, unsigned at)
 {
 	unsigned total = n + (rec != NULL);
+	const struct adit_rec_pm *r;
 	struct gather g;
 	unsigned i, k = 0;
 
 	gather_init(&g, cs, block, ADIT_BLOCK);
 	for (i = 0; i < total && i < ADIT_LEAF_SLOTS_MAX; i++) {
-		const struct adit_rec_pm *r =
-			rec && i == at ? rec : adit__leaf_rec(from, idx[k++]);
-
-		gather_record(&g, r, ADIT_RECORD_ALIGN);
+		if (rec && i == at) {
+			gather_record(&g, rec, ADIT_RECORD_ALIGN);
+			continue;
+		}
+		r = adit__leaf_rec(from, idx[k++]);
+		gather_units(&g, r, adit__rec_bytes(r));
 	}
 	gather_put(&g);
 }
@@ -437,14 +414,32 @@ put_slots_shifted(struct adit_cs *cs, uint64_t block, const struct adit_node_pm 
 		adit__cs_put(cs, block_offset(block) + at, s, n * sizeof *s, ADIT_KIND_NODE);
 }
 
-static void put_record(struct adit_cs *cs, uint64_t block, unsigned offset,
-		       const struct adit_rec_pm *rec)
+static __attribute__((noinline)) void put_long_record(struct adit_cs *cs, uint64_t block,
+						       unsigned offset,
+						       const struct adit_rec_pm *rec)
 {
 	struct gather g;
 
 	gather_init(&g, cs, block, offset + ((get16(rec->len) + 7u) & ~7u));
 	gather_record(&g, rec, 8);
 	gather_put(&g);
+}
+
+static void put_record(struct adit_cs *cs, uint64_t block, unsigned offset,
+		       const struct adit_rec_pm *rec)
+{
+	unsigned len = get16(rec->len), whole = (len + 7u) & ~7u;
+	uint8_t padded[GATHER_BYTES] __attribute__((aligned(8)));
+
+	if (len == whole) {
+		adit__cs_put(cs, block_offset(block) + offset, rec, len, ADIT_KIND_NODE);
+	} else if (whole <= sizeof padded) {
+		memset(padded + whole - 8, 0, 8);
+		memcpy(padded, rec, len);
+		adit__cs_put(cs, block_offset(block) + offset, padded, whole, ADIT_KIND_NODE);
+	} else {
+		put_long_record(cs, block, offset, rec);
+	}
 }
 
 void adit__leaf_add(struct adit_cs *cs, uint64_t block, const struct adit_node_pm *node,
@@ -561,62 +556,88 @@ void adit__leaf_trim(struct adit_cs *cs, uint64_t block, const struct adit_node_
 	put_header(cs, block, node, count, top, live);
 }
 
-/* Every record moves up, the highest first. where[offset / 16] is its slot + 1. */
-static __attribute__((noinline)) unsigned
-compact_slots(struct adit_cs *cs, uint64_t block, const struct adit_node_pm *node,
-	      const uint8_t *where)
+/* What compacting keeps. */
+struct compact {
+	const struct adit_node_pm *node;
+	const struct adit_rec_pm *rec; /* joins them, or NULL */
+	unsigned count;
+	uint64_t used[4];   /* bit i: a record at offset 16 * i */
+	uint8_t where[256]; /* then its new slot */
+};
+
+/* The next record to move, the highest first; NULL when all have been. */
+static inline const struct adit_rec_pm *compact_next(const struct compact *c, uint64_t *used,
+						     unsigned *unit)
 {
-	le16 s[ADIT_LEAF_SLOTS_MAX + 4] __attribute__((aligned(8)));
-	unsigned count = get16(node->count), top = ADIT_BLOCK;
-	unsigned i;
+	unsigned w = 4, bit;
 
-	memset(s, 0, sizeof s);
-	for (i = 256; i-- > ADIT_NODE_BODY / ADIT_RECORD_ALIGN;) {
-		const struct adit_rec_pm *rec;
-
-		if (where[i] == 0)
-			continue;
-		rec = adit__leaf_rec(node, where[i] - 1u);
-		top -= adit__rec_bytes(rec);
-		s[where[i] - 1] = make_slot(get64(rec->key), top);
-	}
-	adit__cs_put(cs, block_offset(block) + ADIT_NODE_BODY, s, ((count + 3) & ~3u) * sizeof *s,
-		     ADIT_KIND_NODE);
-	return top;
+	while (w > 0 && used[w - 1] == 0)
+		w--;
+	if (w == 0)
+		return NULL;
+	bit = 63u - (unsigned)__builtin_clzll(used[--w]);
+	used[w] ^= 1ull << bit;
+	*unit = w * 64 + bit;
+	return (const struct adit_rec_pm *)(const void *)((const uint8_t *)c->node +
+							  *unit * ADIT_RECORD_ALIGN);
 }
 
 static __attribute__((noinline)) void compact_heap(struct adit_cs *cs, uint64_t block,
-						    const struct adit_node_pm *node,
-						    const uint8_t *where)
+						    const struct compact *c)
 {
+	uint64_t used[4] = {c->used[0], c->used[1], c->used[2], c->used[3]};
+	const struct adit_rec_pm *rec;
 	struct gather g;
-	unsigned i;
+	unsigned unit;
 
 	gather_init(&g, cs, block, ADIT_BLOCK);
-	for (i = 256; i-- > ADIT_NODE_BODY / ADIT_RECORD_ALIGN;) {
-		const struct adit_rec_pm *rec = (const struct adit_rec_pm *)(const void *)(
-			(const uint8_t *)node + i * ADIT_RECORD_ALIGN);
-
-		if (where[i] != 0)
-			gather(&g, rec, adit__rec_bytes(rec));
-	}
+	while ((rec = compact_next(c, used, &unit)) != NULL)
+		gather_units(&g, rec, adit__rec_bytes(rec));
+	if (c->rec)
+		gather_record(&g, c->rec, ADIT_RECORD_ALIGN);
 	gather_put(&g);
 }
 
-void adit__leaf_compact(struct adit_cs *cs, uint64_t block, const struct adit_node_pm *node)
+/* The node may be what is put to: its records are looked at before they move,
+ * and the slots, which may be one more, come last. */
+static __attribute__((noinline)) void compact_put(struct adit_cs *cs, uint64_t block,
+						   const struct compact *c)
 {
-	unsigned count = get16(node->count), live = get16(node->live_bytes);
-	uint8_t where[256];
-	unsigned i, top;
+	le16 s[ADIT_LEAF_SLOTS_MAX + 4] __attribute__((aligned(8)));
+	uint64_t used[4] = {c->used[0], c->used[1], c->used[2], c->used[3]};
+	unsigned count = c->count, top = ADIT_BLOCK, unit;
+	const struct adit_rec_pm *rec;
 
-	memset(where, 0, sizeof where);
-	for (i = 0; i < count; i++)
-		where[adit__leaf_offset(node, i) / ADIT_RECORD_ALIGN] = (uint8_t)(i + 1);
-	/* The slots first: what follows goes by `where` and the records, which
-	 * only move once their places are known. */
-	top = compact_slots(cs, block, node, where);
-	compact_heap(cs, block, node, where);
-	put_header(cs, block, node, count, top, live);
+	memset(s, 0, sizeof s);
+	while ((rec = compact_next(c, used, &unit)) != NULL) {
+		top -= adit__rec_bytes(rec);
+		s[c->where[unit]] = make_slot(get64(rec->key), top);
+	}
+	if (c->rec) {
+		top -= adit__rec_bytes(c->rec);
+		s[count++] = make_slot(get64(c->rec->key), top);
+	}
+	compact_heap(cs, block, c);
+	adit__cs_put(cs, block_offset(block) + ADIT_NODE_BODY, s, ((count + 3) & ~3u) * sizeof *s,
+		     ADIT_KIND_NODE);
+	put_header(cs, block, c->node, count, top, ADIT_BLOCK - top);
+}
+
+void adit__leaf_compact(struct adit_cs *cs, uint64_t block, const struct adit_node_pm *node,
+			uint64_t limit, const struct adit_rec_pm *rec)
+{
+	struct compact c = {.node = node, .rec = rec};
+	unsigned count = get16(node->count), i;
+
+	for (i = 0; i < count && i < ADIT_LEAF_SLOTS_MAX; i++) {
+		unsigned unit = adit__leaf_offset(node, i) / ADIT_RECORD_ALIGN;
+
+		if (key_at(node, i) >= limit)
+			continue;
+		c.used[unit / 64] |= 1ull << unit % 64;
+		c.where[unit] = (uint8_t)c.count++;
+	}
+	compact_put(cs, block, &c);
 }
 
 /* ---- inner nodes ---------------------------------------------------------- */

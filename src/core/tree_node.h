@@ -49,8 +49,63 @@ static inline unsigned adit__leaf_slack(const struct adit_node_pm *node)
 
 /* ---- looking ---------------------------------------------------------- */
 
-/* The first slot >= from with this fingerprint, or count. */
-unsigned adit__leaf_next_match(const struct adit_node_pm *, unsigned from, uint8_t fingerprint);
+/*
+ * The slots that carry a fingerprint, in no particular order, and rarely one
+ * that does not: whoever asks compares keys anyway.
+ *
+ * Sixteen slots at a time, four to a word.  Where a lane's high byte equals the
+ * fingerprint it becomes zero and subtracting one from it borrows, which may
+ * flag the next lane up as well.  Two words go together through each step: that
+ * is what compilers make vectors of.
+ */
+struct adit_leaf_scan {
+	const struct adit_node_pm *node;
+	uint64_t pattern;
+	uint64_t found; /* of the 16 slots before next: bit 16 * lane + place of the word */
+	unsigned next, count;
+};
+#define ADIT_SCAN_SLOTS 16u
+
+static inline struct adit_leaf_scan adit__leaf_scan(const struct adit_node_pm *node,
+						    uint8_t fingerprint)
+{
+	return (struct adit_leaf_scan){
+		.node = node,
+		.pattern = fingerprint * 0x0100010001000100ull,
+		.count = get16(node->count),
+	};
+}
+static inline uint64_t adit__scan_word(uint64_t word, uint64_t pattern)
+{
+	uint64_t x = get64((le64){word}) ^ pattern;
+
+	return (x - 0x0100010001000100ull) & ~x & 0x8000800080008000ull;
+}
+static inline bool adit__scan_next(struct adit_leaf_scan *s, unsigned *slot)
+{
+	for (;;) {
+		uint64_t word[4], part[2];
+		unsigned bit;
+
+		while (s->found == 0) {
+			if (s->next >= s->count)
+				return false;
+			/* Past the last slot these are other bytes of the block. */
+			memcpy(word, s->node->body + 2u * s->next, sizeof word);
+			for (unsigned i = 0; i < 2; i++)
+				part[i] = adit__scan_word(word[i], s->pattern) >> 15 |
+					  adit__scan_word(word[i + 2], s->pattern) >> 14;
+			s->found = part[0] | part[1] << 2;
+			s->next += ADIT_SCAN_SLOTS;
+		}
+		bit = (unsigned)__builtin_ctzll(s->found);
+		s->found &= s->found - 1;
+		/* Bits 0 and 1 of its place name the word in the order 0, 2, 1, 3. */
+		*slot = s->next - ADIT_SCAN_SLOTS + (bit % 2 * 2 + bit / 2 % 2) * 4 + bit / 16;
+		if (*slot < s->count)
+			return true;
+	}
+}
 /* Slot of this key; false: not there, and *slot is where it belongs. */
 bool adit__leaf_find(const struct adit_node_pm *, bool ordered, uint64_t key, unsigned *slot);
 /* Slot of the smallest record with key >= key, or -1; greatest <= key, or -1. */
@@ -79,8 +134,10 @@ void adit__leaf_drop(struct adit_cs *, uint64_t block, const struct adit_node_pm
 /* Keep the records with key < limit: what a split leaves in the left node. */
 void adit__leaf_trim(struct adit_cs *, uint64_t block, const struct adit_node_pm *,
 		     uint64_t limit);
-/* Push the records together at the block's end. */
-void adit__leaf_compact(struct adit_cs *, uint64_t block, const struct adit_node_pm *);
+/* Push the records with key < limit together at the block's end, forget the
+ * others, and add rec (may be NULL) behind the last slot. */
+void adit__leaf_compact(struct adit_cs *, uint64_t block, const struct adit_node_pm *,
+			uint64_t limit, const struct adit_rec_pm *rec);
 
 void adit__inner_create(struct adit_tree *, struct adit_cs *, uint64_t block, unsigned level,
 			const struct adit_inner_pm *entry, unsigned n);

@@ -16,7 +16,7 @@
 #include "fs/guard.h"
 #include "fs/path.h"
 
-/* ---- stat ---------------------------------------------------------------------------------------------- */
+/* ---- stat ------------------------------------------------------------------------------------ */
 
 static struct timespec timespec_of(int64_t ns)
 {
@@ -183,7 +183,7 @@ int adit_access(struct adit_pool *pool, const char *path, int mode)
 	return adit_faccessat(pool, AT_FDCWD, path, mode, 0);
 }
 
-/* ---- statfs ------------------------------------------------------------------------------------------- */
+/* ---- statfs ---------------------------------------------------------------------------------- */
 
 /* An empty block can hold this many inodes: what f_ffree promises. */
 #define INODES_OF_BLOCK (ADIT_BLOCK / ADIT_INODE_BYTES)
@@ -235,7 +235,7 @@ int adit_fstatfs(struct adit_pool *pool, int fd, struct statfs *out)
 	return 0;
 }
 
-/* ---- changing attributes ------------------------------------------------------------------------------- */
+/* ---- changing attributes --------------------------------------------------------------------- */
 
 struct change {
 	unsigned what; /* ADIT_SET_* */
@@ -359,7 +359,7 @@ int adit_fchown(struct adit_pool *pool, int fd, uid_t uid, gid_t gid)
 	return change_fd(pool, fd, &c);
 }
 
-/* ---- times ------------------------------------------------------------------------------------------------- */
+/* ---- times ----------------------------------------------------------------------------------- */
 
 /* Nanoseconds since 1970 in 64 bits: from 1677 to 2262; beyond, the nearest there is. */
 static int64_t ns_of(const struct timespec *t)
@@ -435,7 +435,7 @@ int adit_utimensat(struct adit_pool *pool, int dirfd, const char *path, const st
 	return rc != 0 ? rc : bad;
 }
 
-/* ---- flags, umask --------------------------------------------------------------------------------------------- */
+/* ---- flags, umask ---------------------------------------------------------------------------- */
 
 int adit_getflags(struct adit_pool *pool, int fd, unsigned *flags)
 {

@@ -12,7 +12,7 @@
 #include "fs/guard.h"
 #include "fs/path.h"
 
-/* ---- lseek ------------------------------------------------------------------------------------------- */
+/* ---- lseek ----------------------------------------------------------------------------------- */
 
 struct seeking {
 	struct adit_pool *pool;
@@ -88,7 +88,7 @@ off_t adit_lseek(struct adit_pool *pool, int fd, off_t offset, int whence)
 	return rc;
 }
 
-/* ---- size and space ------------------------------------------------------------------------------------ */
+/* ---- size and space -------------------------------------------------------------------------- */
 
 static int truncate_walked(struct adit_walk *w, off_t length)
 {
@@ -178,7 +178,7 @@ int adit_fallocate(struct adit_pool *pool, int fd, int mode, off_t offset, off_t
 	return rc;
 }
 
-/* ---- copying -------------------------------------------------------------------------------------------- */
+/* ---- copying --------------------------------------------------------------------------------- */
 
 #define COPY_PIECE (1u << 20)
 
@@ -333,7 +333,7 @@ ssize_t adit_copy_file_range(struct adit_pool *pool, int fd_in, off_t *offset_in
 	return rc;
 }
 
-/* ---- syncing ---------------------------------------------------------------------------------------------- */
+/* ---- syncing --------------------------------------------------------------------------------- */
 
 static int sync_error(struct adit_pool *pool, int fd)
 {

@@ -94,7 +94,7 @@ static int span_of_vector(struct span *s, const struct iovec *iov, int iovcnt)
 	return 0;
 }
 
-/* ---- by position ----------------------------------------------------------------------------------- */
+/* ---- by position ----------------------------------------------------------------------------- */
 
 /* Linux reads an empty vector, though not an empty buffer, from a directory. */
 static inline int may_read(uint32_t access, const struct span *s)
@@ -241,7 +241,7 @@ ssize_t adit_pwritev(struct adit_pool *pool, int fd, const struct iovec *iov, in
 	return write_at(pool, fd, &s, offset, 0);
 }
 
-/* ---- at the open file's position -------------------------------------------------------------------- */
+/* ---- at the open file's position ------------------------------------------------------------- */
 
 /* With the position's lock held. */
 static int64_t read_here(struct adit_pool *pool, struct adit_file *file, const struct span *s)
@@ -346,7 +346,7 @@ ssize_t adit_writev(struct adit_pool *pool, int fd, const struct iovec *iov, int
 	return write_file(pool, fd, &s, 0);
 }
 
-/* ---- with flags ------------------------------------------------------------------------------------------ */
+/* ---- with flags ------------------------------------------------------------------------------ */
 
 ssize_t adit_preadv2(struct adit_pool *pool, int fd, const struct iovec *iov, int iovcnt, off_t offset,
 		     int flags)

@@ -23,7 +23,7 @@ _Static_assert(RENAME_NOREPLACE == ADIT_RENAME_NOREPLACE &&
 		       RENAME_WHITEOUT == ADIT_RENAME_WHITEOUT,
 	       "passed on as they are");
 
-/* ---- making ---------------------------------------------------------------------------------------------- */
+/* ---- making ---------------------------------------------------------------------------------- */
 
 /* After walk_parent: may a new name be made here? "name/" is for directories only. */
 static int check_new_name(struct adit_walk *w, bool is_dir)
@@ -123,7 +123,7 @@ int adit_symlink(struct adit_pool *pool, const char *target, const char *path)
 	return adit_symlinkat(pool, target, AT_FDCWD, path);
 }
 
-/* ---- link --------------------------------------------------------------------------------------------------- */
+/* ---- link ------------------------------------------------------------------------------------ */
 
 /* A file without a name gets its first only if it was opened so, and only once. */
 static bool may_name(const struct adit_walk *old, const struct adit_attr *attr)
@@ -196,7 +196,7 @@ int adit_link(struct adit_pool *pool, const char *old_path, const char *new_path
 	return adit_linkat(pool, AT_FDCWD, old_path, AT_FDCWD, new_path, 0);
 }
 
-/* ---- unlink, rmdir --------------------------------------------------------------------------------------------- */
+/* ---- unlink, rmdir --------------------------------------------------------------------------- */
 
 static int unlink_walked(struct adit_walk *w)
 {
@@ -261,7 +261,7 @@ int adit_rmdir(struct adit_pool *pool, const char *path)
 	return adit_unlinkat(pool, AT_FDCWD, path, AT_REMOVEDIR);
 }
 
-/* ---- rename ------------------------------------------------------------------------------------------------------ */
+/* ---- rename ---------------------------------------------------------------------------------- */
 
 /* "name/" of something that is no directory; and a new name that is too long, which is said only when
  * there is an old one. */
@@ -350,7 +350,7 @@ int adit_rename(struct adit_pool *pool, const char *old_path, const char *new_pa
 	return adit_renameat2(pool, AT_FDCWD, old_path, AT_FDCWD, new_path, 0);
 }
 
-/* ---- readlink ---------------------------------------------------------------------------------------------------- */
+/* ---- readlink -------------------------------------------------------------------------------- */
 
 static int64_t readlink_walked(struct adit_walk *w, char *buf, size_t bytes)
 {

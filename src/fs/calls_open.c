@@ -258,7 +258,7 @@ int adit_close_fd(struct adit_pool *pool, int fd)
 	return adit__fd_close(pool, fd);
 }
 
-/* ---- duplicates ------------------------------------------------------------------------------- */
+/* ---- duplicates ------------------------------------------------------------------------------ */
 
 /* A further reference to the open file behind fd. */
 static int file_of(struct adit_pool *pool, int fd, struct adit_file **out)
@@ -367,7 +367,7 @@ int adit_fcntl(struct adit_pool *pool, int fd, int command, long arg)
 	return rc;
 }
 
-/* ---- handles --------------------------------------------------------------------------------------- */
+/* ---- handles --------------------------------------------------------------------------------- */
 
 int adit_name_to_handle_at(struct adit_pool *pool, int dirfd, const char *path,
 			   struct adit_handle *out, int flags)

@@ -76,7 +76,7 @@ int adit__file_put(struct adit_pool *pool, struct adit_file *file)
 	return rc;
 }
 
-/* ---- references ------------------------------------------------------------------------------- */
+/* ---- references ------------------------------------------------------------------------------ */
 
 /* The slot is CLOSING: if nobody uses it, finish. Exactly one caller gets there. */
 static int finish_close(struct adit_pool *pool, struct adit_slot *slot)
@@ -116,7 +116,7 @@ int adit__fd_put(struct adit_pool *pool, struct adit_slot *slot)
 	return finish_close(pool, slot);
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------ */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 /* With the lock held. */
 static int make_chunk(struct adit_fd_table *table, uint32_t fd)

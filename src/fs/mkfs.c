@@ -81,7 +81,7 @@ static int refuse(struct making *m, const char *what)
 	return -EEXIST;
 }
 
-/* ---- regular files ------------------------------------------------------------------------------------ */
+/* ---- regular files --------------------------------------------------------------------------- */
 
 /* Nothing but holes: it reads as zeros. */
 static bool is_hollow(int fd, off_t size)
@@ -110,7 +110,7 @@ static int prepare_file(struct making *m, int fd)
 	return rc;
 }
 
-/* ---- making --------------------------------------------------------------------------------------------- */
+/* ---- making ---------------------------------------------------------------------------------- */
 
 static int make_core(struct making *m)
 {

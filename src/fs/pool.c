@@ -37,7 +37,7 @@ static uint32_t process_umask(void)
 	return mask & 0777u;
 }
 
-/* ---- open --------------------------------------------------------------------------------------------- */
+/* ---- open ------------------------------------------------------------------------------------ */
 
 static bool has_magic(const struct adit_pool *pool, uint64_t block)
 {
@@ -184,7 +184,7 @@ int adit_open_fd(int fd, const struct adit_open_options *options, struct adit_po
 	return open_pool(NULL, own, options, out);
 }
 
-/* ---- close -------------------------------------------------------------------------------------------- */
+/* ---- close ----------------------------------------------------------------------------------- */
 
 static ADIT_NOINLINE int close_guarded(struct adit_pool *pool)
 {
@@ -214,7 +214,7 @@ int adit_close(struct adit_pool *pool)
 	return rc != 0 ? rc : error;
 }
 
-/* ---- info --------------------------------------------------------------------------------------------- */
+/* ---- info ------------------------------------------------------------------------------------ */
 
 static void info_of_format(const struct adit_fs *fs, struct adit_pool_info *out)
 {

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-/* ---- mkfs --------------------------------------------------------------------------------------------- */
+/* ---- mkfs ------------------------------------------------------------------------------------ */
 
 static void write_file(const char *path, off_t at, const void *bytes, size_t len, off_t size)
 {
@@ -125,7 +125,7 @@ static void test_smallest_pool(void **unused)
 	api_done(&a);
 }
 
-/* ---- open --------------------------------------------------------------------------------------------- */
+/* ---- open ------------------------------------------------------------------------------------ */
 
 static void test_open_refuses(void **unused)
 {
@@ -286,7 +286,7 @@ static void test_direct_access(void **unused)
 	api_done(&a);
 }
 
-/* ---- media errors ------------------------------------------------------------------------------------- */
+/* ---- media errors ---------------------------------------------------------------------------- */
 
 /* The pool file is cut short while open: calls fail with EIO, none crashes, none leaves a lock held. */
 static void test_truncated_away(void **unused)
@@ -332,7 +332,7 @@ static void test_truncated_away(void **unused)
 	unlink(a.path);
 }
 
-/* ---- descriptors ---------------------------------------------------------------------------------------- */
+/* ---- descriptors ----------------------------------------------------------------------------- */
 
 static void test_numbers(void **unused)
 {
@@ -454,7 +454,7 @@ static void test_handles(void **unused)
 	api_done(&a);
 }
 
-/* ---- threads -------------------------------------------------------------------------------------------- */
+/* ---- threads --------------------------------------------------------------------------------- */
 
 #define ROUNDS 400
 struct worker {

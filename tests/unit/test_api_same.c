@@ -103,7 +103,7 @@ static void same(long host, long adit)
 		differ(host, adit);
 }
 
-/* ---- names ------------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static const char *const names[] = {"a", "b", "c", "d", "e", "link", "ln2", "dir", "sub", "x"};
 
@@ -180,7 +180,7 @@ static struct pair *some_fd(void)
 	return p;
 }
 
-/* ---- calls that make and remove descriptors ------------------------------------------------------------- */
+/* ---- calls that make and remove descriptors -------------------------------------------------- */
 
 static void close_pair(struct pair *p)
 {
@@ -257,7 +257,7 @@ static void do_fcntl(void)
 	same(host < 0 ? host : host & known, adit < 0 ? adit : adit & known);
 }
 
-/* ---- contents ---------------------------------------------------------------------------------------------- */
+/* ---- contents -------------------------------------------------------------------------------- */
 
 static uint8_t host_buf[FILE_MAX_BYTES + 65536], adit_buf[FILE_MAX_BYTES + 65536];
 
@@ -453,7 +453,7 @@ static void do_sync(void)
 	same(host_rc(syncfs(p->host)), adit_syncfs(t.pool, p->adit));
 }
 
-/* ---- names ------------------------------------------------------------------------------------------------ */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 /* Not sticky: in such directories Linux restricts O_CREAT for others' files (fs.protected_regular). */
 static mode_t mode_not_sticky(void)
@@ -559,7 +559,7 @@ static void do_rename(void)
 	     adit_renameat2(t.pool, from.adit, old, to.adit, new, how));
 }
 
-/* ---- attributes --------------------------------------------------------------------------------------------- */
+/* ---- attributes ------------------------------------------------------------------------------ */
 
 static void same_stat(const struct stat *host, const struct stat *adit)
 {
@@ -702,7 +702,7 @@ static void do_access(void)
 	     adit_faccessat(t.pool, at.adit, name, mode, how));
 }
 
-/* ---- extended attributes -------------------------------------------------------------------------------------- */
+/* ---- extended attributes --------------------------------------------------------------------- */
 
 static const char *const attributes[] = {"trusted.a", "trusted.b", "user.x", "user.long", "security.z",
 					 "nonsense", "user.", "", "trusted."};
@@ -802,7 +802,7 @@ static void do_removexattr(void)
 	     adit_lremovexattr(t.pool, name, attr));
 }
 
-/* ---- trees -------------------------------------------------------------------------------------------------------- */
+/* ---- trees ----------------------------------------------------------------------------------- */
 
 #define ENTRIES_MAX 4096
 struct entries {
@@ -930,7 +930,7 @@ static void same_trees(int host_dir, int adit_dir, const char *where)
 	free_entries(a);
 }
 
-/* ---- runs ----------------------------------------------------------------------------------------------------------- */
+/* ---- runs ------------------------------------------------------------------------------------ */
 
 static const struct {
 	unsigned weight;
