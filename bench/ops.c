@@ -359,11 +359,29 @@ static int64_t one_op(struct worker *w, uint8_t *buf, unsigned i)
 	}
 }
 
+/* Each on a processor of its own, or the kernel may let them take turns on one. */
+static void pin(unsigned number)
+{
+	cpu_set_t allowed, one;
+
+	if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+		return;
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &allowed) || number-- > 0)
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		(void)pthread_setaffinity_np(pthread_self(), sizeof one, &one);
+		return;
+	}
+}
+
 static void *work(void *arg)
 {
 	struct worker *w = arg;
 	static uint8_t buf[2][4096] __attribute__((aligned(4096)));
 
+	pin(w->number);
 	__atomic_add_fetch(&arrived, 1, __ATOMIC_SEQ_CST);
 	while (__atomic_load_n(&arrived, __ATOMIC_SEQ_CST) < w->total)
 		sched_yield();

@@ -10,12 +10,13 @@
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #include "cli/cli.h"
 #include "cli/json.h"
 #include "cli/vfs.h"
 #include "cli/walk.h"
-#include "cli/xxh64.h"
 
 #define PIECE_BYTES ((size_t)1 << 20)
 #define ATOMIC	    0x40 /* RWF_ATOMIC, which older headers lack */
@@ -87,21 +88,21 @@ static uint64_t sum_bytes, sum_files;
 static int sum_file(struct adit_pool *pool, int dirfd, const char *name, uint64_t *value)
 {
 	int fd = vfs_openat(pool, dirfd, name, O_RDONLY, 0);
-	struct xxh64 h;
+	XXH64_state_t h;
 	off_t at = 0;
 	ssize_t n;
 
 	if (fd < 0)
 		return fd;
-	xxh64_init(&h);
+	XXH64_reset(&h, 0);
 	while ((n = vfs_pread(pool, fd, piece(), PIECE_BYTES, at)) > 0) {
-		xxh64_update(&h, piece(), (size_t)n);
+		XXH64_update(&h, piece(), (size_t)n);
 		at += n;
 		sum_bytes += (uint64_t)n;
 	}
 	vfs_close(pool, fd);
 	sum_files++;
-	*value = xxh64_value(&h);
+	*value = XXH64_digest(&h);
 	return (int)n;
 }
 

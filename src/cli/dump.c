@@ -275,9 +275,8 @@ static json_t *dump_record(const struct adit_fs *fs, const struct adit_record_pm
 	}
 	dump_set(o, "sequence", get64(r->seq));
 	dump_set(o, "bytes", get32(r->len));
-	dump_time(o, "time", get64(r->time_ns));
 	dump_text(o, "free blocks", "%+d", (int)get32(r->free_blocks));
-	dump_text(o, "used inodes", "%+d", (int)get32(r->free_inodes));
+	dump_text(o, "used inodes", "%+d", (int)get32(r->used_inodes));
 	json_object_set_new(o, "applied", json_boolean(get64(r->seq) <= c || get64(r->pos) < tail));
 	json_object_set_new(o, "entries", dump_entries(r));
 	return o;

@@ -141,7 +141,7 @@ static int check_super(struct opening *o)
 /* ---- checkpoint --------------------------------------------------------------- */
 
 /* The newest record of a lane, by looking at every place where one may start. */
-static uint64_t lane_end(const struct adit_fs *fs, uint32_t lane, uint64_t *seq)
+static uint64_t lane_end(struct adit_fs *fs, uint32_t lane, uint64_t *seq)
 {
 	const uint8_t *ring = (const uint8_t *)adit__block_at(fs, get64(fs->super.lane_start)) +
 			      lane * fs->ring_bytes;
@@ -151,6 +151,8 @@ static uint64_t lane_end(const struct adit_fs *fs, uint32_t lane, uint64_t *seq)
 		const struct adit_record_pm *r = (const struct adit_record_pm *)(ring + at);
 		uint64_t pos = get64(r->pos);
 
+		/* Whose opening it is from does not matter here. */
+		fs->log_nonce = get64(r->nonce);
 		if (get32(r->magic) != ADIT_MAGIC_RECORD || pos % fs->ring_bytes != at ||
 		    pos > INT64_MAX || !adit__record_at(fs, lane, pos, true))
 			continue;

@@ -90,7 +90,8 @@ const struct adit_record_pm *adit__record_at(const struct adit_fs *fs, uint32_t 
 	bool pad = get16(r->flags) & ADIT_RECORD_PAD;
 
 	if (get32(r->magic) != ADIT_MAGIC_RECORD || get64(r->pos) != pos ||
-	    get16(r->lane) != lane || len < sizeof *r || len > left)
+	    get16(r->lane) != lane || get64(r->nonce) != fs->log_nonce || len < sizeof *r ||
+	    len > left)
 		return NULL;
 	if (pad && len != left)
 		return NULL;
@@ -376,7 +377,7 @@ static void release_entry(struct adit_fs *fs, const struct adit_entry_pm *e)
 static void total_record(struct adit_fs *fs, const struct adit_record_pm *r)
 {
 	fs->ckpt_work->d_free_blocks += (int32_t)get32(r->free_blocks);
-	fs->ckpt_work->d_used_inodes += (int32_t)get32(r->free_inodes);
+	fs->ckpt_work->d_used_inodes += (int32_t)get32(r->used_inodes);
 }
 
 /* The largest C that no unapplied record lies at or below (I4). */
@@ -485,6 +486,7 @@ int adit__log_init(struct adit_fs *fs)
 	if (!fs->ckpt_work || !fs->lane_cs)
 		return -ENOMEM;
 	memcpy(&fs->ckpt_work->slot, k, ckpt_bytes(fs));
+	fs->log_nonce = get64(k->nonce);
 	fs->vol->seq = fs->vol->c = get64(k->c);
 	fs->vol->ckpt_count = 0;
 	fs->vol->total_free_blocks = fs->vol->free_blocks = get64(k->free_blocks);
@@ -530,6 +532,20 @@ static const struct adit_record_pm *next_record(struct adit_fs *fs, uint32_t lan
 	return NULL;
 }
 
+/* Everything is in place and the rings are empty: from here on records carry
+ * another number, so that nothing that lies in the rings counts any more. */
+static void renew_nonce(struct adit_fs *fs)
+{
+	struct adit_ckpt_work *w = fs->ckpt_work;
+
+	w->making = w->slot;
+	w->making.nonce = put64(fs->env->random64());
+	w->making.generation = put64(get64(w->slot.generation) + 1);
+	adit__ckpt_store(fs, &w->making);
+	w->slot = w->making;
+	fs->log_nonce = get64(w->slot.nonce);
+}
+
 int adit__log_recover(struct adit_fs *fs)
 {
 	const struct adit_record_pm **next = fs->ckpt_work->next;
@@ -555,9 +571,12 @@ int adit__log_recover(struct adit_fs *fs)
 		next[lane] = next_record(fs, lane);
 		applied++;
 	}
-	if (applied == 0)
-		return 0;
-	checkpoint_to(fs, fs->vol->seq);
-	fs->vol->free_blocks = fs->vol->total_free_blocks;
-	return fs->failed ? -EIO : 0;
+	if (applied != 0) {
+		checkpoint_to(fs, fs->vol->seq);
+		fs->vol->free_blocks = fs->vol->total_free_blocks;
+	}
+	if (fs->failed)
+		return -EIO;
+	renew_nonce(fs);
+	return 0;
 }

@@ -148,6 +148,7 @@ struct adit_fs {
 	uint64_t *verified;	  /* offsets whose CRC was found right */
 	uint64_t *verified_block; /* the same for offsets of blocks: a bit each */
 	uint64_t *cluster_cache;  /* where inode clusters lie; they never move */
+	uint64_t log_nonce;	  /* of the records of this opening */
 	struct adit_ckpt_work *ckpt_work;
 	uint32_t weak_hash_mask; /* tests: forces name collisions; 0 = off */
 	/* Tests and the fault suite: refuse the n-th allocation from now. */

@@ -19,8 +19,9 @@ struct adit_dirent {
  * 0, -ENOENT, -EUCLEAN... */
 int adit__dir_lookup(struct adit_fs *, struct adit_cs *, const struct adit_inode_pm *dir,
 		     const void *name, size_t len, struct adit_dirent *out) ADIT_MUST_CHECK;
-/* Where a lookup ended, so that a change that follows need not search again: good as long as the
- * directory stays locked and nothing else has been inserted into it. All zero: nowhere. */
+/* Where a lookup ended, so that a change that follows need not search again. Good as long as the
+ * directory stays locked: of a name that was not found until anything else is inserted, of one that
+ * was found until another name is removed. All zero: nowhere. */
 struct adit_dir_place {
 	uint64_t first;	  /* key of the name with ordinal 0; 0: not in a tree */
 	uint64_t used[2]; /* not found: ordinals that are taken */

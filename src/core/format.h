@@ -6,7 +6,7 @@
  *
  * Conventions
  *  - little-endian, naturally aligned, no implicit padding; reserved bytes are
- *    written zero and checked zero;
+ *    written zero (and checked zero in the superblock);
  *  - pool offsets and block numbers, never pointers; blocks of 4 KiB;
  *  - a *sealed* structure begins with { crc32c, magic }, then dirty_seq.  The
  *    CRC covers the bytes from ADIT_*_SEAL_FROM to its end, seeded with the
@@ -177,7 +177,7 @@ struct adit_inode_pm {
 	le64 atime_ns;
 	le64 btime_ns;
 	le64 blocks;	 /* pool blocks held: data, tree nodes, attributes */
-	le64 xattr_root; /* adit_ptr of the attribute tree's root, level in rdev_hi */
+	le64 xattr_root; /* adit_ptr of the attribute tree's root; its level is in flags */
 	le64 parent_or_rdev; /* directory: parent's inode; device: major:32|minor:32 */
 	le64 orphan_next;
 	le64 orphan_prev;
@@ -431,7 +431,7 @@ ADIT_SIZE(struct adit_shared_pm, 32);
  * aligned and never wraps: a pad record fills the ring's end.
  */
 struct adit_record_pm {
-	le32 crc;   /* CRC32C over bytes 4..len, seeded with the lane */
+	le32 crc;   /* CRC32C over bytes 4..len (of a pad: 4..48), seeded with the lane */
 	le32 magic;
 	le64 seq;   /* 0 in a pad record */
 	le64 pos;   /* its own position */
@@ -440,8 +440,9 @@ struct adit_record_pm {
 	le16 lane;
 	le16 flags; /* ADIT_RECORD_PAD */
 	le32 free_blocks; /* signed change of the pool's free blocks */
-	le32 free_inodes; /* signed change of used inodes */
-	le64 time_ns;
+	le32 used_inodes; /* signed change of used inodes */
+	le64 nonce; /* the checkpoint slot's: leftovers in the ring cannot pass for a
+		       record, whatever a user wrote into a file */
 };
 ADIT_SIZE(struct adit_record_pm, 48);
 #define ADIT_RECORD_PAD 1u
@@ -485,7 +486,7 @@ ADIT_SIZE(struct adit_intent_pm, 64);
 				   staged from 2^51 + a on down by 2^51, at c */
 #define ADIT_INTENT_ZERO 6u	/* make blocks a to b unwritten */
 
-/* Two slots, the one with the larger C counts.  The checksum makes a slot
+/* Two slots, the one with the larger generation counts.  The checksum makes a slot
  * atomic; the other slot stays whole while this one is written. */
 #define ADIT_LANES_MAX 256u
 struct adit_ckpt_pm {
@@ -497,7 +498,8 @@ struct adit_ckpt_pm {
 	le64 free_blocks;
 	le64 used_inodes;
 	le32 lanes;
-	le32 reserved[3];
+	le32 reserved;
+	le64 nonce; /* random, new at each opening; carried by the records after it */
 	le64 tail[ADIT_LANES_MAX]; /* where each lane's first record above C is */
 	uint8_t reserved2[4096 - 64 - 8 * ADIT_LANES_MAX];
 };

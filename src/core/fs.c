@@ -38,7 +38,12 @@ void adit__fs_geometry(struct adit_fs *fs)
 
 void adit__super_store(struct adit_fs *fs)
 {
-	static const uint64_t place[2] = {ADIT_SUPER_COPY, 0};
+	static const uint64_t order[2][2] = {{ADIT_SUPER_COPY, 0}, {0, ADIT_SUPER_COPY}};
+	const char *why = NULL;
+	/* The copy that is whole stays whole until the other one is. */
+	bool first_is_bad = adit__verify_super(fs->env, adit__block_at(fs, 0),
+					       fs->pm.size_bytes, &why) != 0;
+	const uint64_t *place = order[first_is_bad];
 
 	fs->super.crc = put32(adit__seal_crc(fs, &fs->super, ADIT_SUPER_SEAL_FROM,
 					     sizeof fs->super, ADIT_MAGIC_SUPER));
@@ -335,9 +340,14 @@ static int open_checked(struct adit_fs *fs, unsigned flags)
 	if (no_recovery)
 		return read_root(fs);
 	err = recover(fs);
-	if (!err && !fs->read_only) {
+	if (!err) {
+		/* Read-only: in private pages, as the replay. */
+		bool read_only = fs->read_only;
+
+		fs->read_only = false;
 		err = resume_intents(fs);
-		if (!err)
+		fs->read_only = read_only;
+		if (!err && !read_only)
 			err = free_orphans(fs);
 	}
 	return err;

@@ -441,9 +441,9 @@ void adit__apply_record(struct adit_fs *fs, const struct adit_record_pm *r)
 		__atomic_fetch_add(&fs->vol->total_free_blocks,
 				   (uint64_t)(int64_t)(int32_t)get32(r->free_blocks),
 				   __ATOMIC_RELAXED);
-	if (get32(r->free_inodes) != 0)
+	if (get32(r->used_inodes) != 0)
 		__atomic_fetch_add(&fs->vol->used_inodes,
-				   (uint64_t)(int64_t)(int32_t)get32(r->free_inodes),
+				   (uint64_t)(int64_t)(int32_t)get32(r->used_inodes),
 				   __ATOMIC_RELAXED);
 }
 
@@ -484,7 +484,8 @@ static void write_pad(struct adit_cs *cs, uint64_t pos, uint64_t bytes)
 	struct adit_record_pm r = {.magic = put32(ADIT_MAGIC_RECORD), .pos = put64(pos),
 				   .len = put32((uint32_t)bytes),
 				   .lane = put16((uint16_t)cs->lane),
-				   .flags = put16(ADIT_RECORD_PAD)};
+				   .flags = put16(ADIT_RECORD_PAD),
+				   .nonce = put64(fs->log_nonce)};
 
 	r.crc = put32(fs->env->crc32c(cs->lane, (uint8_t *)&r + 4, sizeof r - 4));
 	adit__pm_copy_nt(&fs->pm, ring_at(fs, cs->lane, pos), &r, sizeof r);
@@ -525,7 +526,8 @@ static uint64_t write_record(struct adit_cs *cs, struct adit_vol_lane *vl, uint6
 				     .pos = put64(pos), .len = put32((uint32_t)cs->len),
 				     .lane = put16((uint16_t)cs->lane),
 				     .free_blocks = put32((uint32_t)(int32_t)cs->d_free_blocks),
-				     .free_inodes = put32((uint32_t)(int32_t)cs->d_used_inodes)};
+				     .used_inodes = put32((uint32_t)(int32_t)cs->d_used_inodes),
+				     .nonce = put64(fs->log_nonce)};
 	r->crc = put32(fs->env->crc32c(cs->lane, cs->buf + 4, cs->len - 4));
 	adit__pm_copy_nt(&fs->pm, ring_at(fs, cs->lane, pos), cs->buf, cs->len);
 	prefetch_targets(cs);

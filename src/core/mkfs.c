@@ -5,9 +5,9 @@
  *
  *	0       superblock         7   its second copy
  *	8, 9    checkpoint slots   10  root block
- *	11...   intents, lanes, volatile region, metadata of cluster 0
- *	        (headers, replicas, bitmaps, volatile bitmaps and summaries)
- *	then    replica of the root block
+ *	11...   intents, replica of the root block, lanes, volatile region,
+ *	        metadata of cluster 0 (headers, replicas, bitmaps, volatile
+ *	        bitmaps and summaries)
  *
  * The superblocks are written last and say "being made"; the inode table and
  * "/" are then made by ordinary change sets.  Closing takes the mark away: a
@@ -255,6 +255,7 @@ int adit__core_mkfs(struct adit_pm *pm, const struct adit_env *env, void *report
 		goto out;
 	}
 	ckpt->generation = put64(1);
+	ckpt->nonce = put64(env->random64());
 	ckpt->free_blocks = put64(fs->pool_blocks - used);
 	adit__ckpt_store(fs, ckpt);
 	env->free(ckpt);

@@ -271,11 +271,12 @@ static void touch(struct rename *r, int64_t now)
 static int exchange_names(struct rename *r)
 {
 	struct side *from = &r->from, *to = &r->to;
-	int err = adit__dir_retarget(r->op.cs, to->parent, to->name, to->len, &from->entry);
+	int err = adit__dir_retarget_at(r->op.cs, to->parent, to->name, to->len, &from->entry,
+					&to->place);
 
 	if (!err)
-		err = adit__dir_retarget(r->op.cs, from->parent, from->name, from->len,
-					 &to->entry);
+		err = adit__dir_retarget_at(r->op.cs, from->parent, from->name, from->len,
+					    &to->entry, &from->place);
 	return err;
 }
 
@@ -298,13 +299,15 @@ static int move_name(struct rename *r, const struct adit_dirent *whiteout)
 {
 	struct side *from = &r->from, *to = &r->to;
 	struct adit_cs *cs = r->op.cs;
-	int err = to->found ? adit__dir_retarget(cs, to->parent, to->name, to->len, &from->entry)
+	int err = to->found ? adit__dir_retarget_at(cs, to->parent, to->name, to->len,
+						    &from->entry, &to->place)
 			    : adit__dir_insert_at(cs, to->parent, to->name, to->len, &from->entry,
 						  &to->place);
 
 	if (err)
 		return err;
-	return whiteout ? adit__dir_retarget(cs, from->parent, from->name, from->len, whiteout)
+	return whiteout ? adit__dir_retarget_at(cs, from->parent, from->name, from->len, whiteout,
+						&from->place)
 			: adit__dir_remove_at(cs, from->parent, from->name, from->len,
 					      &from->place);
 }

@@ -116,52 +116,6 @@ int adit__leaf_find_le(const struct adit_node_pm *node, bool ordered, uint64_t k
 	return found;
 }
 
-/*
- * Hashes spread evenly, so a guess by proportion lands a line or two from the
- * right entry, where halving would wait for a miss at every step.  From the
- * guess in doubling strides, then halving: never worse than twice that.
- */
-static unsigned inner_bracket(const struct adit_inner_pm *entry, unsigned *n, uint64_t key,
-			      uint64_t from, uint64_t to)
-{
-	unsigned at = 0, step = 1;
-
-	if (key > from && to > from)
-		at = (unsigned)min_u64(((key - from) >> 9) * *n / ((to - from) >> 9 | 1), *n - 1);
-	if (at == 0 || get64(entry[at].key) <= key) {
-		while (at + step < *n && get64(entry[at + step].key) <= key) {
-			at += step;
-			step *= 2;
-		}
-		*n = (unsigned)min_u64(step, *n - at);
-		return at;
-	}
-	while (at > step && get64(entry[at - step].key) > key) {
-		at -= step;
-		step *= 2;
-	}
-	*n = (unsigned)min_u64(step, at);
-	return at - *n;
-}
-
-unsigned adit__inner_find(const struct adit_node_pm *node, bool even, uint64_t key, uint64_t from,
-			  uint64_t to)
-{
-	const struct adit_inner_pm *entry = adit__inner_entries(node);
-	unsigned low = 0, n = get16(node->count);
-
-	if (even && n > 8)
-		low = inner_bracket(entry, &n, key, from, min_u64(to, 1ull << 63));
-	/* entry[low].key <= key, or low is 0. */
-	while (n > 1) {
-		unsigned half = n / 2;
-
-		low = get64(entry[low + half].key) <= key ? low + half : low;
-		n -= half;
-	}
-	return low;
-}
-
 /* Shell sort: in place, and quick on what is sorted already. */
 unsigned adit__leaf_sorted(const struct adit_node_pm *node, uint8_t *idx)
 {
@@ -442,20 +396,56 @@ static void put_record(struct adit_cs *cs, uint64_t block, unsigned offset,
 	}
 }
 
-void adit__leaf_add(struct adit_cs *cs, uint64_t block, const struct adit_node_pm *node,
+unsigned adit__leaf_hole(const struct adit_node_pm *node, unsigned bytes)
+{
+	unsigned units = bytes / ADIT_RECORD_ALIGN, count = get16(node->count);
+	unsigned first = get16(node->heap_top) / ADIT_RECORD_ALIGN, run = 0;
+	uint64_t used[4] = {0};
+
+	for (unsigned i = 0; i < count && i < ADIT_LEAF_SLOTS_MAX; i++) {
+		unsigned at = adit__leaf_offset(node, i) / ADIT_RECORD_ALIGN;
+		unsigned n = adit__rec_bytes(adit__leaf_rec(node, i)) / ADIT_RECORD_ALIGN;
+
+		for (; n > 0 && at < 256; n--, at++)
+			used[at / 64] |= 1ull << (at % 64);
+	}
+	for (unsigned u = first; u < 256; u++) {
+		run = used[u / 64] >> (u % 64) & 1 ? 0 : run + 1;
+		if (run == units)
+			return (u + 1 - units) * ADIT_RECORD_ALIGN;
+	}
+	return 0;
+}
+
+/* Where a record of this size and its slot fit without moving another, or 0. */
+static unsigned leaf_offset_for(const struct adit_node_pm *node, unsigned size)
+{
+	unsigned gap = adit__leaf_gap(node);
+
+	if (ADIT_LIKELY(gap >= size + 2))
+		return get16(node->heap_top) - size;
+	if (gap < 2 || adit__leaf_slack(node) < size + 2)
+		return 0;
+	return adit__leaf_hole(node, size);
+}
+
+bool adit__leaf_add(struct adit_cs *cs, uint64_t block, const struct adit_node_pm *node,
 		    unsigned slot, const struct adit_rec_pm *rec)
 {
 	unsigned count = get16(node->count), live = get16(node->live_bytes);
 	unsigned size = adit__rec_bytes(rec);
-	unsigned offset = get16(node->heap_top) - size;
+	unsigned offset = leaf_offset_for(node, size), top = get16(node->heap_top);
 	le16 value = make_slot(get64(rec->key), offset);
 
+	if (offset == 0)
+		return false;
 	put_record(cs, block, offset, rec);
 	if (slot == count)
 		put_slot(cs, block, node, slot, value);
 	else
 		put_slots_shifted(cs, block, node, slot, &value);
-	put_header(cs, block, node, count + 1, offset, live + size);
+	put_header(cs, block, node, count + 1, offset < top ? offset : top, live + size);
+	return true;
 }
 
 /* Only the words that differ. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
  * One node of the B+tree: what is in it and how a change set changes it.
- * Private to tree.c and tree_node.c; everybody else goes through tree.h.
+ * Private to the tree*.c; everybody else goes through tree.h.
  *
  * The functions take `node`, the node as the change set sees it now.  Puts may
  * show through that pointer or not (tree.h), so a caller asks again after a
@@ -75,26 +75,29 @@ static inline struct adit_leaf_scan adit__leaf_scan(const struct adit_node_pm *n
 		.count = get16(node->count),
 	};
 }
-static inline uint64_t adit__scan_word(uint64_t word, uint64_t pattern)
+static inline uint64_t adit__scan_word(const uint8_t *slots, uint64_t pattern)
 {
-	uint64_t x = get64((le64){word}) ^ pattern;
+	uint64_t x;
 
+	memcpy(&x, slots, sizeof x);
+	x = ADIT_SWAP64(x) ^ pattern;
 	return (x - 0x0100010001000100ull) & ~x & 0x8000800080008000ull;
 }
 static inline bool adit__scan_next(struct adit_leaf_scan *s, unsigned *slot)
 {
 	for (;;) {
-		uint64_t word[4], part[2];
 		unsigned bit;
 
 		while (s->found == 0) {
+			/* Past the last slot these are other bytes of the block. */
+			const uint8_t *slots = s->node->body + 2u * s->next;
+			uint64_t part[2];
+
 			if (s->next >= s->count)
 				return false;
-			/* Past the last slot these are other bytes of the block. */
-			memcpy(word, s->node->body + 2u * s->next, sizeof word);
 			for (unsigned i = 0; i < 2; i++)
-				part[i] = adit__scan_word(word[i], s->pattern) >> 15 |
-					  adit__scan_word(word[i + 2], s->pattern) >> 14;
+				part[i] = adit__scan_word(slots + 8 * i, s->pattern) >> 15 |
+					  adit__scan_word(slots + 16 + 8 * i, s->pattern) >> 14;
 			s->found = part[0] | part[1] << 2;
 			s->next += ADIT_SCAN_SLOTS;
 		}
@@ -111,10 +114,53 @@ bool adit__leaf_find(const struct adit_node_pm *, bool ordered, uint64_t key, un
 /* Slot of the smallest record with key >= key, or -1; greatest <= key, or -1. */
 int adit__leaf_find_ge(const struct adit_node_pm *, bool ordered, uint64_t key);
 int adit__leaf_find_le(const struct adit_node_pm *, bool ordered, uint64_t key);
+/*
+ * Hashes spread evenly, so a guess by proportion lands a line or two from the
+ * right entry, where halving would wait for a miss at every step.  From the
+ * guess in doubling strides, then halving: never worse than twice that.
+ */
+static inline unsigned adit__inner_bracket(const struct adit_inner_pm *entry, unsigned *n,
+					   uint64_t key, uint64_t from, uint64_t to)
+{
+	unsigned at = 0, step = 1;
+
+	if (key > from && to > from)
+		at = (unsigned)min_u64(((key - from) >> 9) * *n / ((to - from) >> 9 | 1), *n - 1);
+	if (at == 0 || get64(entry[at].key) <= key) {
+		while (at + step < *n && get64(entry[at + step].key) <= key) {
+			at += step;
+			step *= 2;
+		}
+		*n = (unsigned)min_u64(step, *n - at);
+		return at;
+	}
+	while (at > step && get64(entry[at - step].key) > key) {
+		at -= step;
+		step *= 2;
+	}
+	*n = (unsigned)min_u64(step, at);
+	return at - *n;
+}
+
 /* The entry below which key lives.  even: the node's keys are spread evenly over
  * [from, to), as hashes are; only a hint. */
-unsigned adit__inner_find(const struct adit_node_pm *, bool even, uint64_t key, uint64_t from,
-			  uint64_t to);
+static inline unsigned adit__inner_find(const struct adit_node_pm *node, bool even, uint64_t key,
+					uint64_t from, uint64_t to)
+{
+	const struct adit_inner_pm *entry = adit__inner_entries(node);
+	unsigned low = 0, n = get16(node->count);
+
+	if (even && n > 8)
+		low = adit__inner_bracket(entry, &n, key, from, min_u64(to, 1ull << 63));
+	/* entry[low].key <= key, or low is 0. */
+	while (n > 1) {
+		unsigned half = n / 2;
+
+		low = get64(entry[low + half].key) <= key ? low + half : low;
+		n -= half;
+	}
+	return low;
+}
 
 /* ---- changing --------------------------------------------------------- */
 
@@ -123,8 +169,13 @@ unsigned adit__inner_find(const struct adit_node_pm *, bool even, uint64_t key, 
 void adit__leaf_create(struct adit_tree *, struct adit_cs *, uint64_t block,
 		       const struct adit_node_pm *from, const uint8_t *idx, unsigned n,
 		       const struct adit_rec_pm *rec, unsigned at);
-/* The gap is big enough. slot: where it belongs (ordered), else the end. */
-void adit__leaf_add(struct adit_cs *, uint64_t block, const struct adit_node_pm *, unsigned slot,
+/* A hole between the records, of at least so many bytes (a multiple of 16):
+ * its offset, or 0. */
+unsigned adit__leaf_hole(const struct adit_node_pm *, unsigned bytes);
+/* Into the gap, or into a hole that removed records left; false when neither is
+ * big enough, and nothing is put. slot: where it belongs (ordered), else the
+ * end. */
+bool adit__leaf_add(struct adit_cs *, uint64_t block, const struct adit_node_pm *, unsigned slot,
 		    const struct adit_rec_pm *rec);
 /* The record keeps its slot; false when the gap is too small. */
 bool adit__leaf_change(struct adit_cs *, uint64_t block, const struct adit_node_pm *,

@@ -4,6 +4,7 @@
  * nothing else, so that everything since the last checkpoint is in the log only.
  *
  *	crashed POOL OUT	opens POOL, works on it, writes OUT.0, OUT.1, ...
+ *	crashed POOL OUT small	small changes only, one image: OUT.0
  *
  * An image is written at some fences inside of operations: also where a call that takes many records
  * is half done and an intent says so. The recording build's hooks (media/record.h) see every flush and
@@ -12,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -183,23 +185,26 @@ int main(int argc, char **argv)
 	struct adit_open_options options = {.assume = ADIT_ASSUME_MEMORY};
 	struct adit_pool *pool;
 	char block[BLOCK];
+	bool small = argc == 4 && strcmp(argv[3], "small") == 0;
 	int fd;
 
-	if (argc != 3)
-		die("usage: crashed POOL OUT", EINVAL);
+	if (argc != 3 && !small)
+		die("usage: crashed POOL OUT [small]", EINVAL);
 	record.out = argv[2];
 	check(adit_open(argv[1], &options, &pool), argv[1]);
 	begin(argv[1]);
 	fd = make(pool, "/pieces");
-	for (int i = 0; i < PIECES; i++) {
+	for (int i = 0; i < (small ? 6 : PIECES); i++) {
 		memset(block, 'a' + i % 26, sizeof block);
 		check(adit_pwrite(pool, fd, block, sizeof block, (off_t)i * 2 * BLOCK), "pwrite");
 	}
-	record.every = 150;
+	record.every = small ? 0 : 200;
 	small_changes(pool);
 	write_image();
-	large_changes(pool, fd);
-	write_image();
+	if (!small) {
+		large_changes(pool, fd);
+		write_image();
+	}
 	printf("%u images\n", record.images);
 	adit__record = NULL;
 	check(adit_close(pool), "close");

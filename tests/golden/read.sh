@@ -90,7 +90,15 @@ for image in image.*; do
     facts=$(python3 "$reader" "$image" info)
     replayed=$((replayed + $(sed -n 's/^replayed //p' <<<"$facts")))
     intents=$((intents + $(sed -n 's/^intents //p' <<<"$facts")))
+    # Opened for reading only: the log is replayed and operations are finished in private memory.
+    sum=$(sha256sum <"$image")
+    "$adit" sum -r --relative "$image:/" | sort >looked
+    [ "$sum" = "$(sha256sum <"$image")" ]
     "$adit" fsck -p "$image" >report || { echo "$image: exit $?"; cat report; exit 1; }
+    "$adit" sum -r --relative "$image:/" | sort | diff looked - || {
+        echo "$image: not the same before and after recovery"
+        exit 1
+    }
     python3 "$reader" "$image" list >after
     diff before after || { echo "$image: recovery and reader.py disagree"; exit 1; }
     [ "$(python3 "$reader" "$image" info | sed -n 's/^replayed //p')" = 0 ]

@@ -99,6 +99,8 @@ class Pool:
         self.checkpoint()
         self.root_block()
         self.replay()
+        need(self.root_is_right or self.root in self.dirty, "root block and replica")
+        need(self.bytes(self.root + 16, 16) == self.uuid, "root block of another pool")
         self.intents = list(self.read_intents())
         self.bitmaps()
         self.table = Inode(self, self.root + 256, 1)
@@ -159,22 +161,21 @@ class Pool:
         best = None
         for slot in range(2):
             at = (self.ckpt_start + slot) * BLOCK
-            if self.u32(at + 48) == self.lanes and self.sealed(at, b"ADIK", 16, 64 + 8 * self.lanes):
+            if self.u32(at + 48) == self.lanes and self.sealed(at, b"ADIK", 16, 64 + 8 * self.lanes) and \
+                    not any(t % 64 or t >> 63 for t in struct.unpack_from(f"<{self.lanes}Q", self.image, at + 64)):
                 if best is None or self.u64(at + 24) > self.u64(best + 24):
                     best = at
         need(best is not None, "both checkpoint slots")
         self.c, self.generation, self.free, self.used = struct.unpack_from("<4Q", self.image, best + 16)
+        self.nonce = self.u64(best + 56)
         self.tails = struct.unpack_from(f"<{self.lanes}Q", self.image, best + 64)
 
     # 4
     def root_block(self):
-        if not self.sealed(self.root, b"ADIR", 16, BLOCK):
-            if self.sealed(self.root_copy, b"ADIR", 16, BLOCK):
-                self.image[self.root:self.root + BLOCK] = self.image[self.root_copy:self.root_copy + BLOCK]
-            else:
-                need(self.u64(self.root + 8) > self.c, "root block and replica")
-                self.dirty.add(self.root)
-        need(self.bytes(self.root + 16, 16) == self.uuid, "root block of another pool")
+        self.root_is_right = self.sealed(self.root, b"ADIR", 16, BLOCK)
+        if not self.root_is_right and self.sealed(self.root_copy, b"ADIR", 16, BLOCK):
+            self.image[self.root:self.root + BLOCK] = self.image[self.root_copy:self.root_copy + BLOCK]
+            self.root_is_right = True
 
     # 6.1
     def record(self, lane, p):
@@ -185,6 +186,8 @@ class Pool:
             return None
         crc, magic, seq, pos, length, number, flags = struct.unpack_from("<IIQQIHH", self.image, at)
         if magic != magic_of(b"ADIL") or pos != p or number != lane or not 48 <= length <= left:
+            return None
+        if self.u64(at + 40) != self.nonce:
             return None
         pad = flags & 1
         if pad and length != left:

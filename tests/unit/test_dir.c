@@ -36,6 +36,14 @@ static uint64_t seed_now;
 
 enum what { INSERT, REMOVE, RETARGET };
 
+static const struct adit_inode_pm *dir_inode(struct test_pool *p)
+{
+	const struct adit_inode_pm *dir;
+
+	CHECK_EQ(adit__inode_get(p->fs, DIR_INO, &dir), 0);
+	return dir;
+}
+
 /* Begin, lock, change, commit (or drop when it failed, or was not meant). */
 static int one(struct test_pool *p, enum what what, const void *name, size_t len,
 	       const struct adit_dirent *de, bool keep)
@@ -43,17 +51,26 @@ static int one(struct test_pool *p, enum what what, const void *name, size_t len
 	struct adit_inode_pm *dir;
 	struct adit_op op;
 	int err;
+	static unsigned turn;
+	struct adit_dir_place place = {0};
+	struct adit_dirent was;
 
 	CHECK_EQ(adit__op_begin_write(&op, p->fs), 0);
 	adit__lock_inode(&op, DIR_INO, true);
 	err = adit__cs_inode(op.cs, DIR_INO, &dir);
 	CHECK_EQ(err, 0);
+	/* Looked before, nowhere, or not at all. */
+	if (++turn % 3 == 0)
+		(void)!adit__dir_find(p->fs, NULL, dir_inode(p), name, len, &was, &place);
 	if (what == INSERT)
-		err = adit__dir_insert(op.cs, dir, name, len, de);
+		err = turn % 3 == 1 ? adit__dir_insert(op.cs, dir, name, len, de)
+				    : adit__dir_insert_at(op.cs, dir, name, len, de, &place);
 	else if (what == REMOVE)
-		err = adit__dir_remove(op.cs, dir, name, len);
+		err = turn % 3 == 1 ? adit__dir_remove(op.cs, dir, name, len)
+				    : adit__dir_remove_at(op.cs, dir, name, len, &place);
 	else
-		err = adit__dir_retarget(op.cs, dir, name, len, de);
+		err = turn % 3 == 1 ? adit__dir_retarget(op.cs, dir, name, len, de)
+				    : adit__dir_retarget_at(op.cs, dir, name, len, de, &place);
 	if (err == 0) { /* the set shows what it did */
 		struct adit_dirent got;
 		int again = adit__dir_lookup(p->fs, op.cs, dir, name, len, &got);
@@ -65,14 +82,6 @@ static int one(struct test_pool *p, enum what what, const void *name, size_t len
 		CHECK_EQ(adit__cs_commit(op.cs), 0);
 	adit__op_end(&op);
 	return err;
-}
-
-static const struct adit_inode_pm *dir_inode(struct test_pool *p)
-{
-	const struct adit_inode_pm *dir;
-
-	CHECK_EQ(adit__inode_get(p->fs, DIR_INO, &dir), 0);
-	return dir;
 }
 
 static int find(struct test_pool *p, const void *name, size_t len, struct adit_dirent *out)
@@ -283,6 +292,42 @@ static void step(struct test_pool *p, struct model *m, uint64_t *rng, unsigned t
 	}
 }
 
+/* As a rename does: both names are looked up, then one comes and one goes, in one change set. */
+static void rename_step(struct test_pool *p, struct model *m, uint64_t *rng)
+{
+	unsigned i = (unsigned)(test_rand(rng) % m->n), k = (unsigned)(test_rand(rng) % m->n);
+	struct name *from = &m->name[i], *to = &m->name[k];
+	struct adit_dirent de, to_de = {.ino = 1000 + k, .generation = (uint32_t)test_rand(rng)};
+	struct adit_dir_place from_at, to_at;
+	struct adit_inode_pm *dir;
+	struct adit_op op;
+
+	if (!from->there || to->there)
+		return;
+	CHECK_EQ(adit__op_begin_write(&op, p->fs), 0);
+	adit__lock_inode(&op, DIR_INO, true);
+	CHECK_EQ(adit__dir_find(p->fs, NULL, dir_inode(p), from->bytes, from->len, &de, &from_at),
+		 0);
+	CHECK_EQ(de.ino, from->de.ino);
+	CHECK_EQ(adit__dir_find(p->fs, NULL, dir_inode(p), to->bytes, to->len, &de, &to_at),
+		 -ENOENT);
+	CHECK_EQ(adit__cs_inode(op.cs, DIR_INO, &dir), 0);
+	CHECK_EQ(adit__dir_insert_at(op.cs, dir, to->bytes, to->len, &to_de, &to_at), 0);
+	if (test_rand(rng) % 2)
+		CHECK_EQ(adit__dir_retarget_at(op.cs, dir, from->bytes, from->len, &from->de,
+					       &from_at), 0);
+	CHECK_EQ(adit__dir_remove_at(op.cs, dir, from->bytes, from->len, &from_at), 0);
+	CHECK_EQ(adit__dir_lookup(p->fs, op.cs, dir, from->bytes, from->len, &de), -ENOENT);
+	CHECK_EQ(adit__dir_lookup(p->fs, op.cs, dir, to->bytes, to->len, &de), 0);
+	CHECK_EQ(de.ino, to_de.ino);
+	CHECK_EQ(adit__cs_commit(op.cs), 0);
+	adit__op_end(&op);
+	from->there = false;
+	to->there = true;
+	to->de = to_de;
+	from->cookie = to->cookie = 0;
+}
+
 static void random_run(uint64_t seed)
 {
 	struct test_pool p;
@@ -301,6 +346,8 @@ static void random_run(uint64_t seed)
 	model_init(&m, seed, target * 2 < NAMES ? target * 2 : NAMES, longest);
 	for (i = 0; i < 3000; i++) {
 		step(&p, &m, &rng, target);
+		if (i % 4 == 0)
+			rename_step(&p, &m, &rng);
 		if (test_rand(&rng) % 300 == 0)
 			read_all(&p, &m, 1 + (unsigned)(test_rand(&rng) % 9));
 		if (test_rand(&rng) % 700 == 0) {

@@ -210,6 +210,43 @@ static void test_logged_data_is_not_replayed_over_newer(void **state)
 	pool_destroy(&p);
 }
 
+/* A record that somebody forged (file contents that a record carried may be left in a ring): right in
+ * everything but the nonce. As a control, the same with the nonce counts. */
+static void test_forged_record_is_not_replayed(void **state)
+{
+	struct adit_record_pm *r;
+	struct pool p;
+	uint64_t head;
+	uint32_t len;
+
+	(void)state;
+	for (int with_nonce = 0; with_nonce < 2; with_nonce++) {
+		uint8_t copy[4096] = {0}, *at;
+
+		pool_make(&p, 8 * MIB);
+		make_file(&p, "a");
+		r = newest_record(&p);
+		len = get32(r->len);
+		assert_true(len <= sizeof copy);
+		memcpy(copy, r, len);
+		pool_reopen(&p);
+		r = (struct adit_record_pm *)copy;
+		head = p.fs->vol->lane[get16(r->lane)].head;
+		r->pos = put64(head);
+		r->seq = put64(p.fs->vol->c + 1);
+		if (with_nonce)
+			r->nonce = put64(p.fs->log_nonce);
+		r->crc = put32(adit__env.crc32c(get16(r->lane), copy + 4, len - 4));
+		at = adit__at(p.fs, (get64(p.fs->super.lane_start) << ADIT_BLOCK_SHIFT) +
+				    get16(r->lane) * p.fs->ring_bytes + head % p.fs->ring_bytes);
+		memcpy(at, copy, len);
+		adit__core_abandon(p.fs);
+		pool_open(&p);
+		assert_int_equal(p.fs->vol->c, get64(r->seq) - !with_nonce);
+		pool_destroy(&p);
+	}
+}
+
 /* I14: either checkpoint slot may be lost, not both. */
 static void test_checkpoint_slots(void **state)
 {
@@ -459,6 +496,7 @@ int main(void)
 		cmocka_unit_test(test_ring_wraps_many_times),
 		cmocka_unit_test(test_freed_blocks_wait_for_the_checkpoint),
 		cmocka_unit_test(test_logged_data_is_not_replayed_over_newer),
+		cmocka_unit_test(test_forged_record_is_not_replayed),
 		cmocka_unit_test(test_checkpoint_slots),
 		cmocka_unit_test(test_superblock_copies),
 		cmocka_unit_test(test_unknown_features_are_refused_by_name),

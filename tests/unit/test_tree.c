@@ -6,6 +6,8 @@
  */
 #include "test_pool.h"
 
+#include "core/tree_node.h"
+
 #define MODEL_MAX 400000u
 
 struct model_rec {
@@ -693,6 +695,74 @@ static void test_cost(void **state)
 	test_pool_finish(&pool);
 }
 
+/* The scan finds every slot with the fingerprint, once, and none behind the last. */
+static void test_scan(void **state)
+{
+	struct adit_node_pm node;
+	uint64_t rng = 7;
+	unsigned round, i, slot;
+
+	(void)state;
+	for (round = 0; round < 20000; round++) {
+		unsigned kinds = round % 3 == 0 ? 2 : round % 3 == 1 ? 8 : 256;
+		unsigned count = (unsigned)(test_rand(&rng) % (ADIT_LEAF_SLOTS_MAX + 1));
+		uint8_t fingerprint = (uint8_t)(test_rand(&rng) % kinds), met[256] = {0};
+		struct adit_leaf_scan scan;
+
+		for (i = 0; i < 256; i++) {
+			uint16_t value = (uint16_t)(test_rand(&rng) % kinds << 8 |
+						    test_rand(&rng) % 256);
+			le16 v = put16(value);
+
+			memcpy(node.body + 2 * i, &v, 2);
+		}
+		node.count = put16((uint16_t)count);
+		scan = adit__leaf_scan(&node, fingerprint);
+		while (adit__scan_next(&scan, &slot)) {
+			CHECK(slot < count);
+			met[slot]++;
+		}
+		for (i = 0; i < count; i++) {
+			bool same = node.body[2 * i + 1] == fingerprint;
+
+			CHECK(met[i] <= 1 && (!same || met[i] == 1));
+		}
+	}
+}
+
+/* Leaves of names stay well filled: hashes in every part of the range, and crowded in one. */
+static void test_split_fills(void **state)
+{
+	unsigned crowded;
+
+	(void)state;
+	for (crowded = 0; crowded < 2; crowded++) {
+		struct test_pool pool;
+		struct bed b;
+		struct adit_op op;
+		uint64_t rng = 3;
+		unsigned i;
+
+		test_pool_init(&pool, 16u << 20, false);
+		bed_init(&b, &pool, 9, ADIT_TREE_XATTR);
+		for (i = 0; i < 6000; i++) {
+			uint64_t key = test_rand(&rng) >> (crowded && i > 0 ? 24 : 1);
+
+			CHECK_EQ(adit__op_begin_write(&op, pool.fs), 0);
+			b.t.nodes = 0;
+			insert_one(&b, op.cs, key, 32 + (uint16_t)(i % 40));
+			CHECK_EQ(adit__cs_commit(op.cs), 0);
+			b.nodes += b.t.nodes;
+			adit__op_end(&op);
+		}
+		check_all(&b.t, NULL, &b.m, b.nodes);
+		/* 56 bytes of heap and a slot each: 6000 of them fill 87 leaves. */
+		CHECK(b.nodes < 87 * 2);
+		free(b.m.rec);
+		test_pool_finish(&pool);
+	}
+}
+
 /* ---- trouble ------------------------------------------------------------------------- */
 
 /* Refuse each allocation in turn: the tree is as it was, and removal still works. */
@@ -907,6 +977,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_arguments),
 		cmocka_unit_test(test_walk),
+		cmocka_unit_test(test_scan),
+		cmocka_unit_test(test_split_fills),
 		cmocka_unit_test(test_cost),
 		cmocka_unit_test(test_ascending_is_dense),
 		cmocka_unit_test(test_groups_across_leaves),

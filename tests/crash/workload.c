@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* workload.c - see workload.h. */
+#include "workload.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COMMON                                                                                     \
+	"create /f 0644; mkdir /d 0755; create /d/f2 0644; write /d/f2 0 5000; mkdir /e 0755;"     \
+	"symlink /l 20; create /o 0600; write /o 0 20;"
+
+const struct workload_state workload_states[] = {
+	{"empty", COMMON, "", {0, 0}},
+	{"inline", COMMON "write /f 0 50", "", {0, 0}},
+	{"inlinefull", COMMON "write /f 0 112", "", {0, 0}},
+	{"block", COMMON "write /f 0 4096", "", {0, 0}},
+	{"part", COMMON "write /f 0 3000", "", {0, 0}},
+	{"three", COMMON "3 write /f #0000 5000", "", {0, 0}},
+	{"fourextents", COMMON "4 write /f #00000 4096", "", {0, 0}},
+	{"tree", COMMON "20 write /f #00000 4096", "", {0, 0}},
+	{"unwritten", COMMON "fallocate /f 0 0 40960; write /f 9000 5000", "", {0, 0}},
+	{"prealloc", COMMON "write /f 0 100; fallocate /f 1 0 20000", "", {0, 0}},
+	{"sparse", COMMON "truncate /f 1000000; write /f 500000 10", "", {0, 0}},
+	{"linked", COMMON "write /f 0 4096; link /f /d/g; link /f /k", "", {0, 0}},
+	{"xattrs", COMMON "write /f 0 100; 3 setxattr /f user.x# 100; setxattr /f user.big 9000;"
+			  "setxattr /d user.d 30", "", {0, 0}},
+	{"dirinline", COMMON "2 create /d/x# 0644", "", {0, 0}},
+	{"dirtree", COMMON "60 create /d/entry# 0644", "", {0, 0}},
+	{"dirsplit", COMMON "68 create /d/entry-with-a-name# 0644", "", {0, 0}},
+	{"dirtwo", COMMON "150 create /d/entry-with-a-name# 0644; write /f 0 10", "", {0, 0}},
+	{"deep", COMMON "write /f 0 4096; mkdir /d/1 0755; mkdir /d/1/2 0755; mkdir /d/1/2/3 0755;"
+			"mkdir /d/1/2/3/4 0755; rename /o /d/1/2/3/4/o 0; create /o 0644", "", {0, 0}},
+	{"orphan", COMMON "write /f 0 20000", "hold /f 0; unlink /f; create /f 0644; write /f 0 9000",
+	 {0, 0}},
+	{"tmpfile", COMMON "write /f 0 4096", "tmpfile /d 0; write @0 0 10000", {0, 0}},
+	{"dirty", COMMON "write /f 0 4096",
+	 "20 create /d/y# 0644; 10 unlink /d/y#; write /f 100 50 1; write /f 8192 3000;"
+	 "3 mkdir /d/z# 0755; rename /d/z0 /e/z0 0; truncate /d/f2 100", {0, 0}},
+	{"dirtydata", COMMON "write /f 0 20000", "write /f 10 5000 1; write /f 6000 300 1", {0, 0}},
+	{"lanes", COMMON "write /f 0 4096",
+	 "lane 1; write /f 0 100 1; lane 0; write /f 50 100 1; lane 1; create /d/w 0644; lane 0;"
+	 "write /d/w 0 8000; lane 1", {0, 0}},
+	{"ringend", COMMON "write /f 0 4096", "", {300, 0}},
+	{"ringpad", COMMON "write /f 0 4096", "chmod /d 0711; chmod /o 0611", {1000, 0}},
+	{"half", COMMON "write /f 0 8192", "3 write /f 0 60000 1", {0, 0}},
+	{"full", COMMON "write /f 0 9000", "", {0, 3}},
+	{"brimful", COMMON "write /f 0 9000; 3 create /d/x# 0644", "", {0, 1}},
+	{"checkpointed", COMMON "write /f 0 8192",
+	 "5 create /d/y# 0644; checkpoint; 3 unlink /d/y#; write /f 0 100 1", {0, 0}},
+	{"freed", COMMON "write /f 0 65536; write /o 0 30000", "unlink /o; create /o 0644;"
+	 "truncate /f 10; write /f 10 20000", {0, 0}},
+};
+const unsigned workload_states_count = sizeof workload_states / sizeof *workload_states;
+
+const struct workload_op workload_ops[] = {
+	{"create /n 0644", true},
+	{"create /d/n~100 0600", false},
+	{"create /d/n~255 04755", false},
+	{"mkdir /m 0755", true},
+	{"mkdir /d/m 02755", false},
+	{"mknod /p 0010644 0", false},
+	{"mknod /d/c 0020600 0x100000003", false},
+	{"symlink /s 30", true},
+	{"symlink /d/s 300", false},
+	{"symlink /s 4000", false},
+	{"link /f /h", true},
+	{"link /f /d/h", false},
+	{"link /l /d/h2", false},
+	{"unlink /f", true},
+	{"unlink /d/f2", true},
+	{"unlink /l", false},
+	{"rmdir /e", true},
+	{"rename /f /g 0", true},
+	{"rename /f /d/g 0", false},
+	{"rename /f /o 0", true},
+	{"rename /f /d/f2 0", true},
+	{"rename /d/f2 /f 0", true},
+	{"rename /f /d/f2 2", true},
+	{"rename /f /l 2", false},
+	{"rename /d /e/d 0", true},
+	{"rename /d /e 2", false},
+	{"rename /e /d/e 0", true},
+	{"rename /e /d/e 1", false},
+	{"rename /f /d/g 4", true},
+	{"rename /f /o 4", false},
+	{"rename /d /e 0", true},
+	{"rename /l /e/l 0", false},
+	{"write /f 0 50", true},
+	{"write /f 60 100", false},
+	{"write /f 100 5000", true},
+	{"write /f 0 4096", true},
+	{"write /f 3 2000 1", true},
+	{"write /f 4090 20 1", false},
+	{"write /f 0 30000", false},
+	{"write /f 1000 30000 1", true},
+	{"write /f 100000 100", true},
+	{"write /f 0 70000 1", false},
+	{"append /f 10", true},
+	{"append /f 5000", true},
+	{"append /f 40000", false},
+	{"truncate /f 0", true},
+	{"truncate /f 40", false},
+	{"truncate /f 2000", true},
+	{"truncate /f 10000", false},
+	{"truncate /f 1000000", true},
+	{"fallocate /f 0 0 30000", true},
+	{"fallocate /f 1 50000 9000", false},
+	{"fallocate /f 3 100 3000", true},
+	{"fallocate /f 3 0 30000", false},
+	{"fallocate /f 3 4096 4096", false},
+	{"fallocate /f 0x10 50 9000", true},
+	{"fallocate /f 0x11 0 100000", false},
+	{"fallocate /f 8 0 4096", true},
+	{"fallocate /f 8 4096 4096", false},
+	{"fallocate /f 0x20 0 8192", true},
+	{"fallocate /f 0x20 4096 4096", false},
+	{"chmod /f 0600", true},
+	{"chmod /d 01777", false},
+	{"chown /f 7 8", false},
+	{"utime /f 123456789 987654321", false},
+	{"iflags /f 0x200", false},
+	{"setxattr /f user.a 40", true},
+	{"setxattr /f user.x1 500", false},
+	{"setxattr /f user.big 10000", true},
+	{"setxattr /d user.a~200 512", false},
+	{"rmxattr /f user.x1", false},
+	{"rmxattr /f user.big", false},
+	{"tmpfile /d 1", false},
+	{"release 0", true},
+	{"link @0 /d/linked", false},
+	{"write @0 100 8000", false},
+	{"truncate @0 5", false},
+	{"checkpoint", true},
+};
+const unsigned workload_ops_count = sizeof workload_ops / sizeof *workload_ops;
+
+/* "N op # ...": how many times, and where the operation begins. */
+static unsigned long repeat_of(const char **text)
+{
+	char *end;
+	unsigned long n = strtoul(*text, &end, 10);
+
+	if (end == *text || *end != ' ')
+		return 1;
+	*text = end + 1;
+	return n;
+}
+
+static void expand(const char *text, size_t len, unsigned long i, char *out, size_t room)
+{
+	size_t at = 0;
+
+	for (size_t k = 0; k < len && at + 12 < room; k++) {
+		if (text[k] == '#')
+			at += (size_t)snprintf(out + at, room - at, "%lu", i);
+		else
+			out[at++] = text[k];
+	}
+	out[at] = '\0';
+}
+
+int workload_parse(const char *text, struct op **out)
+{
+	char one[OP_TEXT_MAX];
+	int n = 0, room = 0;
+
+	*out = NULL;
+	for (;;) {
+		unsigned long times;
+		size_t len;
+
+		text += strspn(text, " \t\n;");
+		if (*text == '\0')
+			return n;
+		times = repeat_of(&text);
+		len = strcspn(text, ";\n");
+		for (unsigned long i = 0; i < times; i++) {
+			if (n == room) {
+				room = room ? 2 * room : 16;
+				*out = realloc(*out, (size_t)room * sizeof **out);
+				if (*out == NULL)
+					abort();
+			}
+			expand(text, len, i, one, sizeof one);
+			if (!op_parse(one, &(*out)[n++]))
+				return -1;
+		}
+		text += len;
+	}
+}

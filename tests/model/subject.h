@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * subject.h - the core under test: a pool in memory, the same operations as the model's, and the
+ * comparison of the two.
+ *
+ * The environment is ours: the clock is the operation's number, chance is none, memory comes from a
+ * cache, the lane is chosen. So a list of operations always makes the same pool.
+ */
+#ifndef ADIT_TEST_SUBJECT_H
+#define ADIT_TEST_SUBJECT_H
+
+#include "core/core.h"
+#include "model.h"
+
+struct subject {
+	struct adit_pm pm;
+	struct adit_fs *fs; /* NULL: closed */
+	uint64_t slot[MODEL_SLOTS]; /* inode number, 0: none */
+	bool quiet;	    /* do not print what the core reports */
+	unsigned reports;
+	char report[256]; /* the last one */
+};
+
+extern int64_t subject_now;	/* the clock */
+extern uint32_t subject_lane;	/* thread_hint */
+extern uint32_t subject_weak_hash; /* forces collisions of names when not 0 */
+
+/* Memory of the given size, zeroed; ops of the `process` domain. */
+void subject_init(struct subject *, uint64_t bytes);
+void subject_finish(struct subject *);
+/* The same on somebody else's memory; finish leaves that alone. */
+void subject_attach(struct subject *, uint8_t *base, uint64_t bytes);
+int subject_mkfs(struct subject *, uint32_t lanes);
+int subject_open(struct subject *);
+int subject_close(struct subject *);
+void subject_abandon(struct subject *);
+
+/* The operation on the core; now: its number. */
+int64_t subject_apply(struct subject *, const struct op *, int64_t now);
+
+/* compare.c */
+struct difference {
+	char text[1024];
+};
+/*
+ * The whole tree: names, types, attributes, times, link counts, contents, holes, extended attributes,
+ * and how many inodes are in use. 0 when equal, else 1 and the first difference.
+ * older: NULL, or the state before a write that may be torn.
+ */
+int compare(struct subject *, const struct model *, const struct model *older,
+	    const struct model_torn *, struct difference *);
+
+#endif
