@@ -116,8 +116,10 @@ int adit__cmd_cp(int argc, char **argv)
 	copy_flags();
 	cli_split(args[count - 1], false, &to);
 	/* The target first: a pool that is both is then open for writing. */
-	if (cli_open_path(&to, CLI_WRITE) != CLI_OK)
+	if (cli_open_path(&to, CLI_WRITE) != CLI_OK) {
+		cli_free_path(&to);
 		return CLI_FAILED;
+	}
 	into = !no_directory && is_directory(&to);
 	if (count > 2 && !into) {
 		cli_free_path(&to);

@@ -585,8 +585,10 @@ int adit__cs_commit(struct adit_cs *cs)
 	}
 	if (cs->fresh)
 		adit__pm_fence(&fs->pm);
-	seq = write_record(cs, vl, &end);
+	/* A media fault from here on leaves a record that may or may not count:
+	 * the pool has to be opened again (adit__op_end). */
 	cs->applying = true;
+	seq = write_record(cs, vl, &end);
 	apply_notes(cs, seq);
 	adit__apply_record(fs, (const struct adit_record_pm *)cs->buf);
 	__atomic_store_n(&vl->head, end, __ATOMIC_RELEASE);

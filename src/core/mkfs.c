@@ -240,6 +240,9 @@ int adit__core_mkfs(struct adit_pm *pm, const struct adit_env *env, void *report
 	if (err)
 		goto out;
 
+	/* What was a pool here must not look like one while it is overwritten. */
+	if (!p->zeroed)
+		adit__core_wipe(&fs->pm);
 	(void)adit__fixed_area(fs, 0, &fixed);
 	zero_area(fs, p, 0, fixed.count);
 	for (uint32_t i = 1; adit__fixed_area(fs, i, &fixed) == 0; i++)

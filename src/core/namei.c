@@ -164,12 +164,15 @@ int adit__lookup(struct adit_fs *fs, uint64_t dir, const void *name, size_t len,
 
 	if (ADIT_UNLIKELY(err))
 		return err;
-	adit__op_begin(&op, fs);
-	adit__lock_inode(&op, dir, false);
-	err = adit__dir_get(fs, dir, &ip);
-	if (!err)
-		err = adit__dir_lookup(fs, NULL, ip, name, len, &de);
-	adit__op_end(&op);
+	err = adit__dir_glance(fs, dir, name, len, &de);
+	if (ADIT_UNLIKELY(err == -EAGAIN)) {
+		adit__op_begin(&op, fs);
+		adit__lock_inode(&op, dir, false);
+		err = adit__dir_get(fs, dir, &ip);
+		if (!err)
+			err = adit__dir_lookup(fs, NULL, ip, name, len, &de);
+		adit__op_end(&op);
+	}
 	if (!err)
 		err = adit__entry_check(fs, dir, &de);
 	if (!err)

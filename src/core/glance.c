@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
+/*
+ * Looking a name up without the directory's lock (core.h, adit__glance).
+ *
+ * The directory may change while this reads it: nodes may be split, freed, even
+ * hold somebody's data.  So every number is read once and used only within
+ * bounds, nothing is verified or reported here, and the answer counts only if
+ * the stripe's version is what it was before.  Whatever looks odd is left to the
+ * locked way.
+ *
+ * Neighbours: namei.c (the locked way), dir.c, tree_node.h (the shapes).
+ */
+#include "core/dir.h"
+#include "core/inode.h"
+#include "core/linux_abi.h"
+#include "core/namehash.h"
+#include "core/tree_node.h"
+
+/* A node known to be sound once, of this directory and level; its count. */
+static const struct adit_node_pm *node_at(const struct adit_fs *fs, uint64_t block, uint64_t owner,
+					  unsigned level, unsigned *count)
+{
+	const struct adit_node_pm *node;
+	uint64_t word;
+
+	if (block == 0 || block >= fs->pool_blocks || !adit__block_verified(fs, block))
+		return NULL;
+	node = adit__block_at(fs, block);
+	word = get64_relaxed((const le64 *)(const void *)&node->count);
+	*count = (unsigned)(word & 0xffff);
+	if (word >> 48 != (level | ADIT_TREE_DIR << 8) || *count == 0 ||
+	    *count > (level ? ADIT_INNER_MAX : ADIT_LEAF_SLOTS_MAX) ||
+	    get32(node->magic) != ADIT_MAGIC_NODE || get64_relaxed(&node->owner) != owner)
+		return NULL;
+	return node;
+}
+
+static bool is_wanted(const struct adit_node_pm *leaf, unsigned offset, uint64_t key,
+		      const void *name, size_t len, struct adit_dirent *out)
+{
+	const struct adit_dirent_pm *e =
+		(const struct adit_dirent_pm *)(const void *)((const uint8_t *)leaf + offset);
+
+	if (offset < ADIT_NODE_BODY || offset + sizeof *e + len > ADIT_BLOCK ||
+	    (get64_relaxed(&e->rec.key) ^ key) >= ADIT_HASH_ORDINALS || e->rec.a != len ||
+	    memcmp(e->name, name, len) != 0)
+		return false;
+	out->ino = get64_relaxed(&e->ino);
+	out->generation = get32(e->rec.c);
+	out->dtype = e->rec.b;
+	return true;
+}
+
+/* 0, -ENOENT, or -EAGAIN: not to be told from here. */
+static int find_in_tree(const struct adit_fs *fs, const struct adit_inode_pm *dir, const void *name,
+			size_t len, struct adit_dirent *out)
+{
+	uint64_t key = adit__name_key(fs, name, len), owner = get64(dir->ino);
+	uint64_t block = adit_ptr_block(get64(dir->fork.tree.root)), high = UINT64_MAX;
+	unsigned level = dir->fork.tree.level, count, slot;
+	const struct adit_node_pm *node;
+	struct adit_leaf_scan scan;
+
+	for (;; level--) {
+		const struct adit_inner_pm *entry;
+		unsigned low = 0;
+
+		node = node_at(fs, block, owner, level, &count);
+		if (!node)
+			return -EAGAIN;
+		if (level == 0)
+			break;
+		entry = adit__inner_entries(node);
+		for (unsigned n = count; n > 1; n -= n / 2)
+			if (get64_relaxed(&entry[low + n / 2].key) <= key)
+				low += n / 2;
+		if (low + 1 < count)
+			high = min_u64(high, get64_relaxed(&entry[low + 1].key));
+		block = adit_ptr_block(get64_relaxed(&entry[low].ptr));
+	}
+	scan = adit__leaf_scan(node, adit__tree_fingerprint(key));
+	scan.count = count;
+	while (adit__scan_next(&scan, &slot))
+		if (is_wanted(node, adit__leaf_offset(node, slot), key, name, len, out))
+			return 0;
+	/* The range of a hash that is shared may go on in the next leaf. */
+	return high <= adit__name_key_last(key) ? -EAGAIN : -ENOENT;
+}
+
+int adit__dir_glance(struct adit_fs *fs, uint64_t ino, const void *name, size_t len,
+		     struct adit_dirent *out)
+{
+	const struct adit_inode_pm *ip = adit__inode_glance(fs, ino);
+	struct adit_inode_pm dir;
+	struct adit_dirent found;
+	uint64_t version;
+	int err;
+
+	if (!ip || !adit__glance(fs, ino, &version))
+		return -EAGAIN;
+	memcpy(&dir, ip, sizeof dir);
+	if (!ADIT_S_ISDIR(get32(dir.mode)) || get32(dir.nlink) == 0 || get64(dir.ino) != ino)
+		return -EAGAIN;
+	if (adit__inode_fork(&dir) == ADIT_FORK_TREE && dir.fork.tree.level <= ADIT_TREE_MAX_LEVEL)
+		err = find_in_tree(fs, &dir, name, len, &found);
+	else if (adit__inode_fork(&dir) == ADIT_FORK_INLINE)
+		err = adit__dir_lookup(fs, NULL, &dir, name, len, &found);
+	else
+		err = -EAGAIN;
+	if (err == -EAGAIN || !adit__glance_valid(fs, ino, version))
+		return -EAGAIN;
+	if (!err)
+		*out = found;
+	return err;
+}
