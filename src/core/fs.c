@@ -327,8 +327,12 @@ static int open_checked(struct adit_fs *fs, unsigned flags)
 	adit__fs_geometry(fs);
 	fs->incarnation = (uint32_t)get64(fs->super.incarnation) + 1;
 	fs->super.incarnation = put64(get64(fs->super.incarnation) + 1);
-	fs->super.owner = put32(ADIT_OWNER_LIBRARY);
-	fs->super.state = put32((get32(fs->super.state) & ~ADIT_STATE_CLEAN) | ADIT_STATE_OPEN);
+	/* Whoever only reads leaves the pool as closed as it was. */
+	if (!fs->read_only) {
+		fs->super.owner = put32(ADIT_OWNER_LIBRARY);
+		fs->super.state = put32((get32(fs->super.state) & ~ADIT_STATE_CLEAN) |
+					ADIT_STATE_OPEN);
+	}
 	if (!no_recovery)
 		adit__super_store(fs);
 	volatile_init(fs);

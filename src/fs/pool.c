@@ -98,7 +98,8 @@ static int check_options(const struct adit_open_options *o)
 /* The medium is open and ours to close; the pool's memory too. */
 static int open_medium(struct adit_pool *pool, const struct adit_open_options *o)
 {
-	int rc = adit__media_lock(&pool->media, !(o->flags & ADIT_OPEN_RDONLY), 0, 0);
+	bool shared = o->flags & ADIT_OPEN_RDONLY && !pool->media.is_device;
+	int rc = adit__media_lock(&pool->media, !shared, 0, 0);
 
 	if (rc == 0)
 		rc = open_guarded(pool, o->flags);

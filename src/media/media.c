@@ -374,6 +374,11 @@ int adit__media_open(struct adit_media *m, const char *path, unsigned flags, uin
 		if (fd < 0)
 			fd = open(path, oflags | O_CREAT, 0600);
 	} else {
+		struct stat st;
+
+		/* A device has no private mappings: see ADIT_MEDIA_RDONLY. */
+		if (stat(path, &st) == 0 && S_ISCHR(st.st_mode))
+			oflags = O_CLOEXEC | O_RDWR;
 		fd = open(path, oflags);
 	}
 	if (fd < 0)
@@ -404,7 +409,7 @@ int adit__media_reopen(const struct adit_media *m)
 	int fd;
 
 	snprintf(path, sizeof path, "/proc/self/fd/%d", m->fd);
-	fd = open(path, (m->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+	fd = open(path, (m->read_only && !m->is_device ? O_RDONLY : O_RDWR) | O_CLOEXEC);
 	return fd >= 0 ? fd : -errno;
 }
 

@@ -23,7 +23,10 @@ enum adit_domain {
 	ADIT_DOMAIN_PROCESS,   /* survives processes, not power */
 };
 
-#define ADIT_MEDIA_RDONLY 0x1u /* stores go to private pages; never modifies the medium */
+/* Stores go to private pages and never to the medium. A device cannot be mapped privately: there
+ * they do reach it, so recovery happens in place, as ext4 replays its journal when mounted
+ * read-only. */
+#define ADIT_MEDIA_RDONLY 0x1u
 #define ADIT_MEDIA_CREATE 0x2u /* create, or reuse what exists, and set the size */
 #define ADIT_MEDIA_EXCL	  0x4u /* with CREATE: -EEXIST when there is one */
 #define ADIT_MEDIA_ALLOC  0x8u /* with CREATE: allocate all of it now, not sparse */
