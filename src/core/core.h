@@ -151,6 +151,8 @@ struct adit_fs {
 	uint64_t log_nonce;	  /* of the records of this opening */
 	struct adit_ckpt_work *ckpt_work;
 	uint32_t weak_hash_mask; /* tests: forces name collisions; 0 = off */
+	uint32_t full_after; /* tests: after so many bytes change sets have only full_room left; 0 = off */
+	uint32_t full_room;
 	/* Tests and the fault suite: refuse the n-th allocation from now. */
 	uint64_t fail_alloc_at;
 };

@@ -52,15 +52,17 @@ static bool is_wanted(const struct adit_node_pm *leaf, unsigned offset, uint64_t
 }
 
 /* 0, -ENOENT, or -EAGAIN: not to be told from here. */
-static int find_in_tree(const struct adit_fs *fs, const struct adit_inode_pm *dir, const void *name,
-			size_t len, struct adit_dirent *out)
+static int find_in_tree(const struct adit_fs *fs, const struct adit_inode_pm *dir, uint64_t owner,
+			const void *name, size_t len, struct adit_dirent *out)
 {
-	uint64_t key = adit__name_key(fs, name, len), owner = get64(dir->ino);
-	uint64_t block = adit_ptr_block(get64(dir->fork.tree.root)), high = UINT64_MAX;
+	uint64_t key = adit__name_key(fs, name, len), low_key = 0, high = UINT64_MAX;
+	uint64_t block = adit_ptr_block(get64_relaxed(&dir->fork.tree.root));
 	unsigned level = dir->fork.tree.level, count, slot;
 	const struct adit_node_pm *node;
 	struct adit_leaf_scan scan;
 
+	if (level > ADIT_TREE_MAX_LEVEL)
+		return -EAGAIN;
 	for (;; level--) {
 		const struct adit_inner_pm *entry;
 		unsigned low = 0;
@@ -71,14 +73,22 @@ static int find_in_tree(const struct adit_fs *fs, const struct adit_inode_pm *di
 		if (level == 0)
 			break;
 		entry = adit__inner_entries(node);
-		for (unsigned n = count; n > 1; n -= n / 2)
-			if (get64_relaxed(&entry[low + n / 2].key) <= key)
-				low += n / 2;
+		/* Hashes spread evenly: the guess is an entry or two off. */
+		if (key > low_key)
+			low = (unsigned)min_u64(((key - low_key) >> 9) * count /
+							((min_u64(high, 1ull << 63) - low_key) >> 9 | 1),
+						count - 1);
+		while (low + 1 < count && get64_relaxed(&entry[low + 1].key) <= key)
+			low++;
+		while (low > 0 && get64_relaxed(&entry[low].key) > key)
+			low--;
 		if (low + 1 < count)
 			high = min_u64(high, get64_relaxed(&entry[low + 1].key));
+		if (low > 0)
+			low_key = get64_relaxed(&entry[low].key);
 		block = adit_ptr_block(get64_relaxed(&entry[low].ptr));
 	}
-	scan = adit__leaf_scan(node, adit__tree_fingerprint(key));
+	scan = adit__leaf_scan(node, (uint8_t)(key >> 7));
 	scan.count = count;
 	while (adit__scan_next(&scan, &slot))
 		if (is_wanted(node, adit__leaf_offset(node, slot), key, name, len, out))
@@ -91,22 +101,23 @@ int adit__dir_glance(struct adit_fs *fs, uint64_t ino, const void *name, size_t 
 		     struct adit_dirent *out)
 {
 	const struct adit_inode_pm *ip = adit__inode_glance(fs, ino);
-	struct adit_inode_pm dir;
 	struct adit_dirent found;
 	uint64_t version;
-	int err;
+	uint32_t fork;
+	int err = -EAGAIN;
 
-	if (!ip || !adit__glance(fs, ino, &version))
+	if (!ip || !adit__glance(fs, ino, &version) || !ADIT_S_ISDIR(get32(ip->mode)) ||
+	    get32(ip->nlink) == 0)
 		return -EAGAIN;
-	memcpy(&dir, ip, sizeof dir);
-	if (!ADIT_S_ISDIR(get32(dir.mode)) || get32(dir.nlink) == 0 || get64(dir.ino) != ino)
-		return -EAGAIN;
-	if (adit__inode_fork(&dir) == ADIT_FORK_TREE && dir.fork.tree.level <= ADIT_TREE_MAX_LEVEL)
-		err = find_in_tree(fs, &dir, name, len, &found);
-	else if (adit__inode_fork(&dir) == ADIT_FORK_INLINE)
-		err = adit__dir_lookup(fs, NULL, &dir, name, len, &found);
-	else
-		err = -EAGAIN;
+	fork = adit__inode_fork(ip);
+	if (fork == ADIT_FORK_TREE) {
+		err = find_in_tree(fs, ip, ino, name, len, &found);
+	} else if (fork == ADIT_FORK_INLINE) {
+		struct adit_inode_pm copy = *ip;
+
+		if (adit__inode_fork(&copy) == ADIT_FORK_INLINE)
+			err = adit__dir_lookup(fs, NULL, &copy, name, len, &found);
+	}
 	if (err == -EAGAIN || !adit__glance_valid(fs, ino, version))
 		return -EAGAIN;
 	if (!err)

@@ -67,6 +67,8 @@ size_t adit__cs_room(const struct adit_cs *cs)
 
 	if (cs->ntouched + 24 > ADIT_CS_TOUCHED || used >= ADIT_REC_MAX)
 		return 0;
+	if (ADIT_UNLIKELY(cs->fs->full_after != 0) && used > cs->fs->full_after)
+		return cs->fs->full_room;
 	return ADIT_REC_MAX - used;
 }
 

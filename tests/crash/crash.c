@@ -7,8 +7,10 @@
  *	crash --list			states and operations
  *	crash --only TEXT		workloads whose label contains it
  *	crash --replay LABEL ID TIER	one image of a failure
- *	ADIT_TIER=soak, ADIT_SECONDS=n	more images a point, all pairs, then chance, for n seconds
+ *	ADIT_TIER=soak|full|weak|inorder	more images a point, or other memories
+ *	ADIT_SECONDS=n			afterwards longer lists by chance, until n seconds have passed
  *	ADIT_SEED=n			what chance begins with
+ *	ADIT_CRASH_IMAGE=path		a replay leaves its image there, before recovery
  *
  * A label is a state and operations: "dirty: rename /f /d/f2 0; unlink /o".
  */
@@ -24,7 +26,7 @@
 #define QUICK_PAIRS 120
 
 static const struct tier tiers[] = {
-	{"quick", {{256, 48, 400, false}, {32, 12, 40, false}, {8, 4, 10, false}}, {400, 60, 0}, false},
+	{"quick", {{128, 24, 140, false}, {32, 12, 40, false}, {8, 4, 10, false}}, {400, 60, 0}, false},
 	{"soak", {{65536, 4096, 100000, false}, {256, 64, 400, false}, {32, 16, 60, false}},
 	 {200, 50, 0}, false},
 	/* Between the two: minutes. */
@@ -75,6 +77,18 @@ static struct state *state_of(unsigned i)
 	return &states[i];
 }
 
+/* 0: the open as well. */
+static int first_looked(int n, int looked, const char *before)
+{
+	struct op *ops;
+	int skip = workload_parse(before, &ops);
+
+	free(ops);
+	if (looked == 0)
+		return 0;
+	return n - looked < skip ? skip + 1 : n - looked + 1;
+}
+
 /* State i, then the operations; only the last `looked` of them are crashed in. */
 static void run(unsigned i, const char *text, int looked, const char *id)
 {
@@ -94,7 +108,7 @@ static void run(unsigned i, const char *text, int looked, const char *id)
 			fprintf(stderr, "crash: what is \"%s\"?\n", all);
 			exit(2);
 		}
-		if (!explore(explorer, state_of(i), ops, n, looked ? n - looked + 1 : 0, label, id))
+		if (!explore(explorer, state_of(i), ops, n, first_looked(n, looked, w->before), label, id))
 			failures++;
 		free(ops);
 	}
@@ -111,42 +125,74 @@ static void singles(void)
 	}
 }
 
-static void pair(unsigned s, unsigned a, unsigned b)
+/* Now and then from another lane, so that recovery has to merge. */
+static const char *choose_lane(uint64_t *rng)
 {
-	char text[2 * OP_PATH_MAX];
+	static const char *const lanes[] = {"", "", "lane 1; ", "lane 0; "};
 
-	snprintf(text, sizeof text, "%s; %s", workload_ops[a].text, workload_ops[b].text);
-	run(s, text, 1, NULL);
+	return lanes[op_random(rng) % 4];
 }
 
-/* Bounded by count (0: all of them in all states), then by time. */
+static const char *choose_op(uint64_t *rng, bool core)
+{
+	unsigned i;
+
+	do
+		i = (unsigned)(op_random(rng) % workload_ops_count);
+	while (core && !workload_ops[i].core);
+	return workload_ops[i].text;
+}
+
+/* Crashed in the second one: the first is a single's. */
 static void pairs(uint64_t *rng, uint64_t count)
 {
 	for (uint64_t i = 0; i < count && failures < 20; i++) {
 		unsigned s = (unsigned)(op_random(rng) % workload_states_count);
-		unsigned a, b;
+		const char *first = choose_op(rng, tier == &tiers[0]);
+		char text[2 * OP_PATH_MAX];
 
-		do
-			a = (unsigned)(op_random(rng) % workload_ops_count);
-		while (!workload_ops[a].core);
-		do
-			b = (unsigned)(op_random(rng) % workload_ops_count);
-		while (!workload_ops[b].core);
-		pair(s, a, b);
+		snprintf(text, sizeof text, "%s; %s%s", first, choose_lane(rng),
+			 choose_op(rng, tier == &tiers[0]));
+		run(s, text, 1, NULL);
 	}
 }
 
-/* Three operations by chance, crashed in all of them. */
-static void triples(uint64_t *rng)
+static void join(char *text, size_t len, char part[][OP_PATH_MAX], unsigned n, unsigned without)
 {
-	while (seconds() < until && failures < 20) {
-		char text[3 * OP_PATH_MAX];
-		const char *t[3];
+	size_t at = 0;
 
-		for (unsigned i = 0; i < 3; i++)
-			t[i] = workload_ops[op_random(rng) % workload_ops_count].text;
-		snprintf(text, sizeof text, "%s; %s; %s", t[0], t[1], t[2]);
-		run((unsigned)(op_random(rng) % workload_states_count), text, 3, NULL);
+	text[0] = '\0';
+	for (unsigned i = 0; i < n && at < len; i++)
+		if (i != without)
+			at += (size_t)snprintf(text + at, len - at, "%s%s", at ? "; " : "", part[i]);
+}
+
+/* Operations by chance, crashed in all of them; of what fails, the shortest that still does. */
+static void longer(uint64_t *rng, unsigned most)
+{
+	char part[8][OP_PATH_MAX], text[8 * OP_PATH_MAX];
+
+	while (seconds() < until && failures < 20) {
+		unsigned s = (unsigned)(op_random(rng) % workload_states_count);
+		unsigned n = 2 + (unsigned)(op_random(rng) % (most - 1)), failed = failures;
+
+		for (unsigned i = 0; i < n; i++)
+			snprintf(part[i], sizeof part[i], "%s%s", choose_lane(rng),
+				 choose_op(rng, false));
+		join(text, sizeof text, part, n, n);
+		run(s, text, 2 * (int)n, NULL);
+		for (unsigned i = 0; failures > failed && i < n && n > 1;) {
+			unsigned before = failures;
+
+			join(text, sizeof text, part, n, i);
+			run(s, text, 2 * (int)n, NULL);
+			if (failures == before) {
+				i++;
+				continue;
+			}
+			memmove(part[i], part[i + 1], (n - i - 1) * sizeof part[0]);
+			n--;
+		}
 	}
 }
 
@@ -189,12 +235,19 @@ static const uint8_t *old_contents(const char *label)
 	return rubbish;
 }
 
+static void make(const char *label, const char *id)
+{
+	const struct model *was = strcmp(label, makes[1]) == 0 ? &state_of(0)->model : NULL;
+
+	failures += !explore_mkfs(explorer, old_contents(label), was, label, id);
+}
+
 static void replay(const char *label, const char *id)
 {
 	const char *colon = strchr(label, ':');
 
 	if (strncmp(label, "mkfs", 4) == 0) {
-		failures += !explore_mkfs(explorer, old_contents(label), label, id);
+		make(label, id);
 		return;
 	}
 	for (unsigned s = 0; colon && s < workload_states_count; s++) {
@@ -265,13 +318,12 @@ int main(int argc, char **argv)
 			only = argv[2];
 		if (only == NULL)
 			for (unsigned i = 0; i < 3; i++)
-				failures += !explore_mkfs(explorer, old_contents(makes[i]), makes[i],
-							  NULL);
+				make(makes[i], NULL);
 		singles();
 		pairs(&rng, tier == &tiers[0] ? QUICK_PAIRS : QUICK_PAIRS * 20);
 		if (only == NULL)
 			kills(tier != &tiers[0], &rng);
-		triples(&rng);
+		longer(&rng, 6);
 	}
 	summary(began);
 	for (unsigned i = 0; i < workload_states_count; i++)

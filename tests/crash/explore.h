@@ -41,12 +41,13 @@ struct state {
 	uint64_t bytes;
 	struct model model;
 	int64_t now;
-	uint32_t lane;
+	uint32_t lane, full_after, full_room;
 };
 /* Special needs of a state, at its end. */
 struct special {
 	uint64_t ring_left;    /* bytes before the end of the first lane's ring, 0: as it comes */
 	uint64_t leave_blocks; /* of free space: the rest goes to /big; 0: all */
+	uint32_t full_after, full_room; /* subject_full_after: many steps */
 };
 /* Makes one: mkfs, the operations, close. False: something went wrong (printed). */
 bool state_make(struct state *, uint64_t pool_bytes, const struct op *, int n,
@@ -60,9 +61,10 @@ void state_finish(struct state *);
  */
 bool explore(struct explorer *, const struct state *, const struct op *, int n, int from,
 	     const char *label, const char *only);
-/* Crashes while a pool is made, on memory that held `old` (NULL: zeros): it opens empty, or is
- * refused. */
-bool explore_mkfs(struct explorer *, const uint8_t *old, const char *label, const char *only);
+/* Crashes while a pool is made: it opens empty, or is refused, or is what was there before (was: NULL
+ * when `old` is no pool; old NULL: zeros). */
+bool explore_mkfs(struct explorer *, const uint8_t *old, const struct model *was, const char *label,
+		  const char *only);
 
 const struct counters *explorer_counters(const struct explorer *);
 /* kind: enum op_kind, or OP_KINDS for mkfs and open. */

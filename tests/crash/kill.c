@@ -30,6 +30,8 @@ static void child(uint8_t *pool, const struct state *st, const struct op *before
 	subject_attach(&s, pool, st->bytes);
 	subject_now = now;
 	subject_lane = st->lane;
+	subject_full_after = st->full_after;
+	subject_full_room = st->full_room;
 	if (subject_open(&s))
 		_exit(2);
 	for (int i = 0; i < n; i++)

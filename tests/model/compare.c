@@ -61,7 +61,7 @@ static int same_attributes(struct walk *w, uint32_t node, const struct adit_attr
 static bool may_be_torn(const struct walk *w, uint64_t pos, const uint8_t *got, const uint8_t *want,
 			const uint8_t *old, size_t len)
 {
-	bool whole = pos >= w->torn.from && pos + len <= w->torn.to;
+	bool whole = len == 8 && pos >= w->torn.from && pos + len <= w->torn.to;
 
 	for (size_t i = 0; !whole && i < len; i++)
 		if (got[i] != want[i] && got[i] != old[i])

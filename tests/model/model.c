@@ -10,11 +10,6 @@
 
 #define NAME_MAX_BYTES 255u
 #define TARGET_MAX 4095u
-#define XATTR_MAX 65536u
-#define IMMUTABLE (1u << 10)
-#define APPEND_ONLY (1u << 11)
-#define ATOMIC (1u << 9)
-#define USER_FLAGS (IMMUTABLE | APPEND_ONLY | ATOMIC)
 
 #define NOREPLACE 1u
 #define EXCHANGE 2u
@@ -291,7 +286,7 @@ static int do_create(struct model *m, const struct op *op, uint32_t mode, uint64
 		return err;
 	if (p.node != MODEL_NONE)
 		return -EEXIST;
-	if (m->node[p.dir].iflags & IMMUTABLE)
+	if (m->node[p.dir].iflags & MODEL_IMMUTABLE)
 		return -EPERM;
 	if (m->node[p.dir].mode & S_ISGID && ADIT_S_ISDIR(mode))
 		mode |= S_ISGID;
@@ -326,9 +321,9 @@ static int do_link(struct model *m, const struct op *op)
 	n = &m->node[i];
 	if (p.node != MODEL_NONE)
 		return -EEXIST;
-	if (m->node[p.dir].iflags & IMMUTABLE)
+	if (m->node[p.dir].iflags & MODEL_IMMUTABLE)
 		return -EPERM;
-	if (ADIT_S_ISDIR(n->mode) || n->iflags & (IMMUTABLE | APPEND_ONLY))
+	if (ADIT_S_ISDIR(n->mode) || n->iflags & (MODEL_IMMUTABLE | MODEL_APPEND_ONLY))
 		return -EPERM;
 	n->nlink++;
 	n->ctime = m->now;
@@ -340,7 +335,7 @@ static int do_link(struct model *m, const struct op *op)
 
 static bool may_remove(const struct model *m, uint32_t dir, uint32_t victim)
 {
-	return !((m->node[dir].iflags | m->node[victim].iflags) & (IMMUTABLE | APPEND_ONLY));
+	return !((m->node[dir].iflags | m->node[victim].iflags) & (MODEL_IMMUTABLE | MODEL_APPEND_ONLY));
 }
 
 /* The entry is gone (or points elsewhere): the node has one name less. */
@@ -409,7 +404,7 @@ static int rename_error(const struct model *m, const struct place *a, const stru
 		return 0;
 	if (!may_remove(m, a->dir, a->node))
 		return -EPERM;
-	if (there ? !may_remove(m, b->dir, b->node) : m->node[b->dir].iflags & IMMUTABLE)
+	if (there ? !may_remove(m, b->dir, b->node) : m->node[b->dir].iflags & MODEL_IMMUTABLE)
 		return -EPERM;
 	if (!there || flags & EXCHANGE)
 		return 0;
@@ -450,7 +445,8 @@ static int do_rename(struct model *m, const struct op *op)
 		err = look(m, &b);
 	if (!err)
 		err = rename_error(m, &a, &b, flags);
-	if (err || a.node == b.node)
+	m->idle = !err && a.node == b.node;
+	if (err || m->idle)
 		return err;
 	m->node[a.node].ctime = m->now;
 	if (flags & EXCHANGE) {
@@ -506,7 +502,7 @@ static int64_t do_write(struct model *m, const struct op *op)
 	err = regular(n);
 	if (err)
 		return err;
-	if (n->iflags & IMMUTABLE || (n->iflags & APPEND_ONLY && !append))
+	if (n->iflags & MODEL_IMMUTABLE || (n->iflags & MODEL_APPEND_ONLY && !append))
 		return -EPERM;
 	if (append)
 		pos = n->size;
@@ -517,7 +513,8 @@ static int64_t do_write(struct model *m, const struct op *op)
 			return -EFBIG;
 		len = MODEL_SIZE_MAX - pos;
 	}
-	if (len == 0)
+	m->idle = len == 0;
+	if (m->idle)
 		return 0;
 	model_write(n, pos, len, (uint64_t)m->now, append ? pos : 0);
 	n->mtime = n->ctime = m->now;
@@ -537,7 +534,7 @@ static int do_truncate(struct model *m, const struct op *op)
 		return -EFBIG;
 	n = &m->node[i];
 	err = regular(n);
-	if (!err && n->iflags & (IMMUTABLE | APPEND_ONLY))
+	if (!err && n->iflags & (MODEL_IMMUTABLE | MODEL_APPEND_ONLY))
 		err = -EPERM;
 	if (err)
 		return err;
@@ -555,174 +552,9 @@ struct model_torn model_may_tear(const struct model *m, const struct op *op)
 	if (op->kind != OP_WRITE || op->n[2] & 1 || model_resolve(m, op->path, &i) != 0)
 		return t;
 	n = &m->node[i];
-	if (!(n->iflags & ATOMIC) && t.from < n->size && op->n[1] <= n->size - t.from)
+	if (!(n->iflags & MODEL_ATOMIC) && t.from < n->size && op->n[1] <= n->size - t.from)
 		t.node = i;
 	return t;
-}
-
-/* ---- attributes ------------------------------------------------------------------------------- */
-
-static void owner_changed(struct model_node *n);
-
-static int do_setattr(struct model *m, const struct op *op)
-{
-	struct model_node *n;
-	uint32_t i;
-	int err = model_resolve(m, op->path, &i);
-
-	if (err)
-		return err;
-	n = &m->node[i];
-	if (op->kind != OP_IFLAGS && n->iflags & (IMMUTABLE | APPEND_ONLY))
-		return -EPERM;
-	if (op->kind == OP_CHMOD && ADIT_S_ISLNK(n->mode))
-		return -EOPNOTSUPP;
-	switch (op->kind) {
-	case OP_CHMOD:
-		n->mode = ADIT_S_TYPE(n->mode) | (uint32_t)(op->n[0] & 07777);
-		break;
-	case OP_CHOWN:
-		n->uid = (uint32_t)op->n[0];
-		n->gid = (uint32_t)op->n[1];
-		owner_changed(n);
-		break;
-	case OP_UTIME:
-		n->mtime = (int64_t)op->n[0];
-		n->atime = (int64_t)op->n[1];
-		break;
-	default:
-		n->iflags = (uint32_t)op->n[0] & USER_FLAGS;
-		break;
-	}
-	n->ctime = m->now;
-	return 0;
-}
-
-static uint32_t xattr_find(const struct model_node *n, const char *name)
-{
-	uint32_t i = 0;
-
-	while (i < n->xattrs && strcmp(n->xattr[i].name, name) < 0)
-		i++;
-	return i;
-}
-
-static bool has_xattr(const struct model_node *n, const char *name)
-{
-	uint32_t i = xattr_find(n, name);
-
-	return i < n->xattrs && strcmp(n->xattr[i].name, name) == 0;
-}
-
-static void xattr_drop(struct model_node *n, const char *name)
-{
-	uint32_t i = xattr_find(n, name);
-
-	model_bytes_drop(n->xattr[i].value);
-	memmove(&n->xattr[i], &n->xattr[i + 1], (n->xattrs - i - 1) * sizeof *n->xattr);
-	n->xattrs--;
-}
-
-/* A new owner does not inherit the old one's privileges. */
-static void owner_changed(struct model_node *n)
-{
-	if (ADIT_S_ISDIR(n->mode))
-		return;
-	n->mode &= ~(uint32_t)S_ISUID;
-	if (n->mode & 0010)
-		n->mode &= ~(uint32_t)S_ISGID;
-	if (has_xattr(n, "security.capability"))
-		xattr_drop(n, "security.capability");
-}
-
-static bool starts(const char *name, const char *prefix)
-{
-	return strncmp(name, prefix, strlen(prefix)) == 0;
-}
-
-/* xattr(7): which names there are, and who may have them. */
-static int xattr_error(const struct model_node *n, const char *name)
-{
-	bool acl = strcmp(name, "system.posix_acl_access") == 0 ||
-		   strcmp(name, "system.posix_acl_default") == 0;
-	uint32_t type = ADIT_S_TYPE(n->mode);
-
-	if (!starts(name, "user.") && !starts(name, "trusted.") && !starts(name, "security.") && !acl)
-		return -EOPNOTSUPP;
-	if (strcmp(strchr(name, '.'), ".") == 0)
-		return -EINVAL;
-	if (n->iflags & (IMMUTABLE | APPEND_ONLY))
-		return -EPERM;
-	if (starts(name, "user.") && type != S_IFREG && type != S_IFDIR)
-		return -EPERM;
-	return acl && type == S_IFLNK ? -EOPNOTSUPP : 0;
-}
-
-static int do_setxattr(struct model *m, const struct op *op)
-{
-	char name[OP_NAME_MAX];
-	const char *path = op->path2;
-	size_t len = op_component(&path, name);
-	struct model_node *n;
-	uint32_t i, at;
-	bool there;
-	int err = model_resolve(m, op->path, &i);
-
-	if (!err && (len == 0 || len > NAME_MAX_BYTES))
-		err = -ERANGE;
-	n = &m->node[err ? 0 : i];
-	if (!err)
-		err = xattr_error(n, name);
-	if (!err && strcmp(name, "system.posix_acl_default") == 0 && !ADIT_S_ISDIR(n->mode))
-		err = -EACCES;
-	if (!err && op->n[1] > 3)
-		err = -EINVAL;
-	if (!err && op->n[0] > XATTR_MAX)
-		err = -E2BIG;
-	if (err)
-		return err;
-	there = has_xattr(n, name);
-	if (there && op->n[1] & 1)
-		return -EEXIST;
-	if (!there && op->n[1] & 2)
-		return -ENODATA;
-	if (there)
-		xattr_drop(n, name);
-	at = xattr_find(n, name);
-	n->xattr = realloc(n->xattr, (n->xattrs + 1) * sizeof *n->xattr);
-	if (n->xattr == NULL)
-		abort();
-	memmove(&n->xattr[at + 1], &n->xattr[at], (n->xattrs - at) * sizeof *n->xattr);
-	memset(&n->xattr[at], 0, sizeof *n->xattr);
-	memcpy(n->xattr[at].name, name, len + 1);
-	n->xattr[at].value = model_bytes_make((uint32_t)op->n[0]);
-	op_fill((uint64_t)m->now, 0, n->xattr[at].value->b, op->n[0]);
-	n->xattrs++;
-	n->ctime = m->now;
-	return 0;
-}
-
-static int do_rmxattr(struct model *m, const struct op *op)
-{
-	char name[OP_NAME_MAX];
-	const char *path = op->path2;
-	size_t len = op_component(&path, name);
-	struct model_node *n;
-	uint32_t i;
-	int err = model_resolve(m, op->path, &i);
-
-	if (!err && (len == 0 || len > NAME_MAX_BYTES))
-		err = -ERANGE;
-	n = &m->node[err ? 0 : i];
-	if (!err)
-		err = xattr_error(n, name);
-	if (!err && !has_xattr(n, name))
-		err = -ENODATA;
-	if (err)
-		return err;
-	xattr_drop(n, name);
-	n->ctime = m->now;
-	return 0;
 }
 
 /* ---- open files ----------------------------------------------------------------------------------- */
@@ -738,7 +570,7 @@ static int do_tmpfile(struct model *m, const struct op *op)
 		err = -EBUSY;
 	if (!err && !is_dir(m, dir))
 		err = -ENOTDIR;
-	if (!err && m->node[dir].iflags & IMMUTABLE)
+	if (!err && m->node[dir].iflags & MODEL_IMMUTABLE)
 		err = -EPERM;
 	if (err)
 		return err;
@@ -816,11 +648,11 @@ static int64_t dispatch(struct model *m, const struct op *op)
 	case OP_CHOWN:
 	case OP_UTIME:
 	case OP_IFLAGS:
-		return do_setattr(m, op);
+		return model_setattr(m, op);
 	case OP_SETXATTR:
-		return do_setxattr(m, op);
+		return model_setxattr(m, op);
 	case OP_RMXATTR:
-		return do_rmxattr(m, op);
+		return model_rmxattr(m, op);
 	case OP_TMPFILE:
 		return do_tmpfile(m, op);
 	case OP_HOLD:
@@ -837,8 +669,9 @@ int64_t model_apply(struct model *m, const struct op *op, int64_t now)
 	int64_t result;
 
 	m->now = now;
+	m->idle = false;
 	result = dispatch(m, op);
-	if (result >= 0 && op->kind != OP_CHECKPOINT && op->kind != OP_LANE)
+	if (result >= 0 && !m->idle && op->kind != OP_CHECKPOINT && op->kind != OP_LANE)
 		m->version++;
 	return result;
 }

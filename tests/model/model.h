@@ -18,6 +18,10 @@
 #define MODEL_SLOTS 8
 #define MODEL_INLINE 112u /* files this small may live in their inode */
 #define MODEL_SIZE_MAX INT64_MAX
+/* iflags, as the inode has them */
+#define MODEL_ATOMIC (1u << 9)
+#define MODEL_IMMUTABLE (1u << 10)
+#define MODEL_APPEND_ONLY (1u << 11)
 
 /* Bytes that several clones share. */
 struct model_bytes {
@@ -71,6 +75,7 @@ struct model {
 	uint32_t slot[MODEL_SLOTS];
 	int64_t now;	  /* the clock: number of the operation */
 	uint64_t version; /* rises with every change */
+	bool idle;	  /* the last operation had nothing to do */
 };
 
 void model_init(struct model *, uint32_t root_mode);
@@ -96,6 +101,11 @@ int model_resolve(const struct model *, const char *path, uint32_t *node);
 uint32_t model_child(const struct model_node *dir, const char *name, size_t len);
 enum model_state model_state_at(const struct model_node *, uint64_t index);
 void model_read(const struct model_node *, uint64_t pos, void *to, size_t len);
+
+/* model_attr.c */
+int model_setattr(struct model *, const struct op *);
+int model_setxattr(struct model *, const struct op *);
+int model_rmxattr(struct model *, const struct op *);
 
 /* model_data.c */
 void model_write(struct model_node *, uint64_t pos, uint64_t len, uint64_t seed, uint64_t shift);

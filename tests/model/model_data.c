@@ -66,9 +66,9 @@ static struct model_block *have(struct model_node *n, uint64_t index)
 
 static void drop_range(struct model_node *n, uint64_t from, uint64_t to)
 {
-	uint32_t i = find(n, from), end = find(n, to);
+	uint32_t i = find(n, from), end = from < to ? find(n, to) : i;
 
-	if (from >= to)
+	if (i == end)
 		return;
 	for (uint32_t k = i; k < end; k++)
 		model_bytes_drop(n->block[k].page);
@@ -231,7 +231,7 @@ static int fallocate_error(const struct model_node *n, int mode, uint64_t from, 
 		return -EINVAL;
 	if ((what & FALLOC_FL_UNSHARE_RANGE) && what != FALLOC_FL_UNSHARE_RANGE)
 		return -EINVAL;
-	if ((n->iflags & 1u << 10) || ((n->iflags & 1u << 11) && what))
+	if ((n->iflags & MODEL_IMMUTABLE) || ((n->iflags & MODEL_APPEND_ONLY) && what))
 		return -EPERM;
 	if (type == S_IFIFO)
 		return -ESPIPE;

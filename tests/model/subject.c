@@ -17,6 +17,8 @@
 int64_t subject_now;
 uint32_t subject_lane;
 uint32_t subject_weak_hash;
+uint32_t subject_full_after;
+uint32_t subject_full_room;
 
 #define ITEMS(a) (sizeof(a) / sizeof *(a))
 
@@ -61,11 +63,11 @@ static void *env_alloc(size_t bytes)
 
 static void env_free(void *p)
 {
-	struct block *b = (struct block *)p - 1;
-	struct block **at;
+	struct block *b, **at;
 
 	if (p == NULL)
 		return;
+	b = (struct block *)p - 1;
 	at = &cache[bin_of(b->bytes) % ITEMS(cache)];
 	if (b->bytes >= LARGE) {
 		size_t bytes = b->bytes;
@@ -184,10 +186,13 @@ int subject_open(struct subject *s)
 {
 	int err = adit__core_open(&s->fs, &s->pm, environment(), s, 0);
 
-	if (err)
+	if (err) {
 		s->fs = NULL;
-	else
+	} else {
 		s->fs->weak_hash_mask = subject_weak_hash;
+		s->fs->full_after = subject_full_after;
+		s->fs->full_room = subject_full_room;
+	}
 	memset(s->slot, 0, sizeof s->slot);
 	return err;
 }

@@ -24,6 +24,8 @@ struct subject {
 extern int64_t subject_now;	/* the clock */
 extern uint32_t subject_lane;	/* thread_hint */
 extern uint32_t subject_weak_hash; /* forces collisions of names when not 0 */
+extern uint32_t subject_full_after; /* forces large operations into steps when not 0 */
+extern uint32_t subject_full_room;
 
 /* Memory of the given size, zeroed; ops of the `process` domain. */
 void subject_init(struct subject *, uint64_t bytes);

@@ -444,6 +444,9 @@ static void run(uint64_t seed, unsigned ops)
 	uint64_t blocks;
 
 	subject_weak_hash = seed % 5 == 0 ? 7 : 0;
+	/* Room for one change of an extent tree with two levels, not for two. */
+	subject_full_after = seed % 7 < 2 ? 2000 + 300 * (uint32_t)(seed % 11) : 0;
+	subject_full_room = 17920 + 200;
 	r.dirs = 1 + (unsigned)below(&r, 6);
 	r.files = seed % 4 == 0 ? 200 : 3 + (unsigned)below(&r, 20);
 	r.greedy = seed % 3 == 2;
