@@ -256,9 +256,10 @@ static void replay(const char *label, const char *id)
 			/* All operations may hold it; an id of the open has number 0. */
 			int looked = id[0] == '0' && id[1] == '.' ? 0 : 1000000;
 			struct op *ops;
-			int n = workload_parse(colon + 1, &ops);
+			const char *text = colon + 1 + strspn(colon + 1, " ");
+			int n = workload_parse(text, &ops);
 
-			run(s, colon + 1, looked && n < looked ? n : looked, id);
+			run(s, text, looked && n < looked ? n : looked, id);
 			free(ops);
 		}
 	}

@@ -6,7 +6,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "core/alloc.h"
 #include "core/check.h"
@@ -448,7 +447,8 @@ static void crash_point(struct level *l)
 	if (l->depth == 0 && l->op < 0)
 		return; /* not asked for */
 	adit__current_op = NULL;
-	choices_init(&c, &l->memory, l->memory.stamp, &x->tier.limits[l->depth], ((uint64_t)l->op << 32 | l->point) * 0x9e3779b9u);
+	choices_init(&c, &l->memory, l->memory.stamp, &x->tier.limits[l->depth],
+		     ((uint64_t)l->op << 32 | l->point) * 0x9e3779b9u);
 	x->total.points++;
 	x->by_op[x->kind].points++;
 	for (l->number = 0; l->number < c.count && x->failures < 5; l->number++)
@@ -696,83 +696,7 @@ bool explore_mkfs(struct explorer *x, const uint8_t *old, const struct model *wa
 	return x->failures == 0;
 }
 
-/* ---- states, and the explorer itself ------------------------------------------------------------ */
-
-/* The operation on both; they must agree. */
-static bool both(struct subject *s, struct state *st, const struct op *op)
-{
-	int64_t got = subject_apply(s, op, ++st->now), want = model_apply(&st->model, op, st->now);
-	char text[OP_TEXT_MAX];
-
-	if (got == want)
-		return true;
-	op_print(op, text, sizeof text);
-	printf("FAILED setup: %.300s: %lld, model %lld\n", text, (long long)got, (long long)want);
-	return false;
-}
-
-static bool fill_ring(struct subject *s, struct state *st, uint64_t left)
-{
-	const struct op op = {.kind = OP_CHMOD, .path = "/", .n = {0755}};
-
-	for (;;) {
-		uint64_t ring = s->fs->ring_bytes, now = ring - s->fs->vol->lane[0].head % ring;
-
-		if (now <= left)
-			return true;
-		if (!both(s, st, &op))
-			return false;
-	}
-}
-
-static bool fill_pool(struct subject *s, struct state *st, uint64_t leave)
-{
-	struct op op = {.kind = OP_CREATE, .path = "/big", .n = {0644}};
-	struct adit_statfs fs;
-
-	if (!both(s, st, &op))
-		return false;
-	adit__core_statfs(s->fs, &fs);
-	op = (struct op){.kind = OP_FALLOCATE, .path = "/big",
-			 .n = {0, 0, (fs.available - leave) * ADIT_BLOCK}};
-	return both(s, st, &op);
-}
-
-bool state_make(struct state *st, uint64_t bytes, const struct op *ops, int n,
-		const struct special *special)
-{
-	struct subject s;
-	bool ok;
-
-	memset(st, 0, sizeof *st);
-	subject_init(&s, bytes);
-	subject_now = 0;
-	subject_lane = 0;
-	model_init(&st->model, 0755);
-	ok = subject_mkfs(&s, 2) == 0 && subject_open(&s) == 0;
-	for (int i = 0; ok && i < n; i++)
-		ok = both(&s, st, &ops[i]);
-	if (ok && special->leave_blocks)
-		ok = fill_pool(&s, st, special->leave_blocks);
-	if (ok && special->ring_left)
-		ok = fill_ring(&s, st, special->ring_left);
-	st->lane = subject_lane;
-	st->full_after = special->full_after;
-	st->full_room = special->full_room;
-	model_restart(&st->model);
-	ok = ok && subject_close(&s) == 0;
-	st->image = s.pm.base;
-	st->bytes = bytes;
-	return ok;
-}
-
-void state_finish(struct state *st)
-{
-	model_finish(&st->model);
-	if (st->image)
-		munmap(st->image, st->bytes);
-	st->image = NULL;
-}
+/* ---- the explorer itself ---------------------------------------------------------------------- */
 
 struct explorer *explorer_create(uint64_t bytes, const struct tier *tier)
 {
