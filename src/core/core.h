@@ -86,8 +86,7 @@ struct adit_vol {
 	struct adit_lock rename_lock; /* directories changing parents */
 	uint64_t pad6[7];
 	struct adit_lock grow_lock; /* the inode table grows */
-	uint64_t itable_seq;	    /* odd while its extents change */
-	uint64_t pad7[6];
+	uint64_t pad7[7];
 	struct adit_lock shard_lock[ADIT_SHARDS]; /* inode allocation */
 	struct adit_lock orphan_lock[ADIT_SHARDS];
 	struct adit_vol_lane lane[ADIT_LANES_MAX];

@@ -29,7 +29,6 @@ struct adit_cs_inode_copy {
 struct adit_cs {
 	struct adit_fs *fs;
 	uint32_t lane;
-	bool busy;     /* between begin and end of an operation */
 	bool fresh;    /* fresh memory waits for a fence */
 	bool data;     /* in-place data waits for the record's fence */
 	bool applying; /* committed, not yet applied in full */

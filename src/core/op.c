@@ -257,7 +257,6 @@ static int use_lane(struct adit_op *op, uint32_t lane)
 		return -ENOMEM;
 	}
 	op->cs = fs->lane_cs[lane];
-	op->cs->busy = true;
 	return 0;
 }
 
@@ -327,7 +326,6 @@ void adit__op_end(struct adit_op *op)
 	}
 	adit__op_unlock(op);
 	if (op->cs) {
-		op->cs->busy = false;
 		fs->env->unlock(&fs->vol->lane[op->cs->lane].lock, true);
 		op->cs = NULL;
 	}
