@@ -28,7 +28,10 @@ int adit__after_fault(struct adit_pool *pool, const struct adit_sigbus_frame *fr
 	do {                                                                    \
 		struct adit_sigbus_frame guard_;                                \
                                                                                 \
-		if (ADIT_SIGBUS_TRY(&guard_, &(pool)->media)) {                 \
+		/* A stopped pool holds half a change: nobody may look.  */     \
+		if ((pool)->fs != NULL && (pool)->fs->failed) {                 \
+			(result) = -EIO;                                        \
+		} else if (ADIT_SIGBUS_TRY(&guard_, &(pool)->media)) {          \
 			(result) = adit__after_fault((pool), &guard_);          \
 		} else {                                                        \
 			(result) = (work);                                      \

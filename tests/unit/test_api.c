@@ -4,6 +4,7 @@
  * errors; descriptors; threads. Contents and names: test_api_files.c; beside Linux: test_api_same.c.
  */
 #include "api.h"
+#include "fs/pool.h"
 
 #include <pthread.h>
 #include <sys/mman.h>
@@ -332,6 +333,32 @@ static void test_truncated_away(void **unused)
 	unlink(a.path);
 }
 
+/* A fault in the middle of applying a record leaves half a change in place: nobody may look at it, not
+ * even those who only read, until the next open has replayed the record. */
+static void test_stopped_pool_shows_nothing(void **unused)
+{
+	struct adit_open_options o = {0};
+	char byte[1];
+	struct stat st;
+	struct api a;
+	int fd;
+
+	(void)unused;
+	api_make(&a, 8 * MIB);
+	api_put(&a, "/f", "x", 1);
+	fd = api_open(&a, "/f", O_RDWR);
+	adit__pool_fs(a.pool)->failed = true;
+	assert_int_equal(adit_stat(a.pool, "/f", &st), -EIO);
+	assert_int_equal(adit_fstat(a.pool, fd, &st), -EIO);
+	assert_int_equal(adit_pread(a.pool, fd, byte, 1, 0), -EIO);
+	assert_int_equal(adit_pwrite(a.pool, fd, "y", 1, 0), -EIO);
+	assert_int_equal(adit_openat(a.pool, AT_FDCWD, "/f", O_RDONLY, 0), -EIO);
+	assert_int_equal(adit_close(a.pool), -EIO);
+	assert_int_equal(adit_open(a.path, &o, &a.pool), 0);
+	assert_int_equal(adit_stat(a.pool, "/f", &st), 0);
+	api_done(&a);
+}
+
 /* ---- descriptors ----------------------------------------------------------------------------- */
 
 static void test_numbers(void **unused)
@@ -610,6 +637,7 @@ int main(void)
 		cmocka_unit_test(test_crash_and_copy),
 		cmocka_unit_test(test_direct_access),
 		cmocka_unit_test(test_truncated_away),
+		cmocka_unit_test(test_stopped_pool_shows_nothing),
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_unlinked_open),
 		cmocka_unit_test(test_handles),
