@@ -332,14 +332,14 @@ void adit__ck_totals(struct adit_check *ck)
 	uint64_t free_blocks = fs->pool_blocks - fixed_blocks(ck) - ck->claimed;
 	bool fix = false;
 
-	if (fs->vol->total_free_blocks != free_blocks)
+	if (adit__total_free(fs) != free_blocks)
 		fix |= adit__ck_found_value(ck, ADIT_CHECK_MINOR, "checkpoint", 0,
 					    ADIT_CHECK_NO_BLOCK, "number of free blocks is wrong",
-					    "correct it", fs->vol->total_free_blocks, free_blocks);
-	if (fs->vol->used_inodes != ck->used_inodes)
+					    "correct it", adit__total_free(fs), free_blocks);
+	if (adit__total_inodes(fs) != ck->used_inodes)
 		fix |= adit__ck_found_value(ck, ADIT_CHECK_MINOR, "checkpoint", 0,
 					    ADIT_CHECK_NO_BLOCK, "number of inodes is wrong",
-					    "correct it", fs->vol->used_inodes, ck->used_inodes);
+					    "correct it", adit__total_inodes(fs), ck->used_inodes);
 	if (fix)
 		adit__ck_new_checkpoint(ck, free_blocks, ck->used_inodes);
 }

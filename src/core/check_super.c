@@ -371,7 +371,7 @@ void adit__ck_slots(struct adit_check *ck)
 		if (adit__ck_found(ck, ADIT_CHECK_MINOR, "checkpoint", 0,
 				   get64(fs->super.ckpt_start) + i, "a slot is damaged",
 				   "write it anew"))
-			adit__ck_new_checkpoint(ck, fs->vol->total_free_blocks,
-						fs->vol->used_inodes);
+			adit__ck_new_checkpoint(ck, adit__total_free(fs),
+						adit__total_inodes(fs));
 	}
 }

@@ -380,13 +380,26 @@ static void total_record(struct adit_fs *fs, const struct adit_record_pm *r)
 	fs->ckpt_work->d_used_inodes += (int32_t)get32(r->used_inodes);
 }
 
+/* 1: the lane is about to know its number. Worth a few looks, or C would stay where it is. */
+static uint64_t active_low(const struct adit_fs *fs, uint32_t lane)
+{
+	uint64_t low;
+
+	for (int look = 0; look < 100; look++) {
+		low = __atomic_load_n(&fs->vol->lane[lane].active_low, __ATOMIC_SEQ_CST);
+		if (low != 1)
+			break;
+	}
+	return low;
+}
+
 /* The largest C that no unapplied record lies at or below (I4). */
 static uint64_t choose_c(struct adit_fs *fs)
 {
 	uint64_t c = __atomic_load_n(&fs->vol->seq, __ATOMIC_SEQ_CST);
 
 	for (uint32_t i = 0; i < fs->lanes; i++) {
-		uint64_t low = __atomic_load_n(&fs->vol->lane[i].active_low, __ATOMIC_SEQ_CST);
+		uint64_t low = active_low(fs, i);
 
 		if (low <= c)
 			c = low - 1;
@@ -489,14 +502,16 @@ int adit__log_init(struct adit_fs *fs)
 	fs->log_nonce = get64(k->nonce);
 	fs->vol->seq = fs->vol->c = get64(k->c);
 	fs->vol->ckpt_count = 0;
-	fs->vol->total_free_blocks = fs->vol->free_blocks = get64(k->free_blocks);
-	fs->vol->used_inodes = get64(k->used_inodes);
+	fs->vol->free_blocks = get64(k->free_blocks);
 	for (uint32_t i = 0; i < fs->lanes; i++) {
 		struct adit_vol_lane *vl = &fs->vol->lane[i];
 
 		vl->head = vl->tail = get64(k->tail[i]);
 		vl->active_low = UINT64_MAX;
+		vl->free_blocks = vl->used_inodes = 0;
 	}
+	fs->vol->lane[0].free_blocks = get64(k->free_blocks);
+	fs->vol->lane[0].used_inodes = get64(k->used_inodes);
 	return 0;
 }
 
@@ -573,7 +588,7 @@ int adit__log_recover(struct adit_fs *fs)
 	}
 	if (applied != 0) {
 		checkpoint_to(fs, fs->vol->seq);
-		fs->vol->free_blocks = fs->vol->total_free_blocks;
+		fs->vol->free_blocks = adit__total_free(fs);
 	}
 	if (fs->failed)
 		return -EIO;

@@ -66,7 +66,9 @@ struct adit_vol_lane {
 	uint64_t active_low; /* lower bound of the record being committed, or ~0 */
 	uint64_t head;	     /* position of the next record */
 	uint64_t tail;	     /* ring space before this position is free */
-	uint64_t pad[4];
+	uint64_t free_blocks; /* this lane's share of the pool's free blocks and used inodes; */
+	uint64_t used_inodes; /* only the sums over all lanes mean something */
+	uint64_t pad[2];
 };
 struct adit_vol {
 	uint64_t incarnation;
@@ -78,15 +80,14 @@ struct adit_vol {
 	uint64_t pad2[6];
 	uint64_t free_blocks; /* that may be allocated now (reserve included) */
 	uint64_t pad3[7];
-	uint64_t total_free_blocks; /* as statfs sees it */
-	uint64_t used_inodes;
-	uint64_t pad4[6];
 	struct adit_lock ckpt_lock;
-	uint64_t pad5[7];
+	uint64_t pad4[7];
 	struct adit_lock rename_lock; /* directories changing parents */
-	uint64_t pad6[7];
+	uint64_t pad5[7];
 	struct adit_lock grow_lock; /* the inode table grows */
-	uint64_t pad7[7];
+	uint64_t pad6[7];
+	uint64_t pad7[8];
+	/* By shard, see adit__shard_lock and adit__orphan_lock. */
 	struct adit_lock shard_lock[ADIT_SHARDS]; /* inode allocation */
 	struct adit_lock orphan_lock[ADIT_SHARDS];
 	struct adit_vol_lane lane[ADIT_LANES_MAX];
@@ -156,6 +157,20 @@ struct adit_fs {
 	uint64_t fail_alloc_at;
 };
 
+/* Neighbours are in use at the same time: they get lines of their own as far as there are lines. */
+static inline unsigned adit__spread(unsigned shard)
+{
+	return shard % 8 * (ADIT_SHARDS / 8) + shard / 8;
+}
+static inline struct adit_lock *adit__shard_lock(const struct adit_fs *fs, unsigned shard)
+{
+	return &fs->vol->shard_lock[adit__spread(shard)];
+}
+static inline struct adit_lock *adit__orphan_lock(const struct adit_fs *fs, unsigned list)
+{
+	return &fs->vol->orphan_lock[adit__spread(list)];
+}
+
 static inline void *adit__at(const struct adit_fs *fs, uint64_t offset)
 {
 	return fs->pm.base + offset;
@@ -188,6 +203,8 @@ int adit__op_begin_write(struct adit_op *, struct adit_fs *) ADIT_MUST_CHECK;
 /* Releases locks and lane, drops an uncommitted change set (also after a
  * media fault, from anywhere), runs a checkpoint when one is due. */
 void adit__op_end(struct adit_op *);
+/* The same for an operation without a lane. */
+void adit__op_end_read(struct adit_op *);
 /* Drop the locks only (to take others in order); the lane stays. */
 void adit__op_unlock(struct adit_op *);
 
@@ -349,5 +366,8 @@ struct adit_statfs {
 	uint64_t blocks, free, available, inodes_used;
 };
 void adit__core_statfs(struct adit_fs *, struct adit_statfs *);
+/* Sums over the lanes: free blocks that no record uses, quarantine included; used inodes. */
+uint64_t adit__total_free(const struct adit_fs *);
+uint64_t adit__total_inodes(const struct adit_fs *);
 
 #endif

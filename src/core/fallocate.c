@@ -126,8 +126,7 @@ int adit__file_reserve(struct adit_op *op, uint64_t ino, uint64_t fb, uint64_t l
 	int err = adit__cs_inode(op->cs, ino, &ip);
 
 	/* What cannot be is not tried: others need the space meanwhile. */
-	if (!err && lb - fb > get64(ip->blocks) + __atomic_load_n(&op->fs->vol->total_free_blocks,
-								  __ATOMIC_RELAXED))
+	if (!err && lb - fb > get64(ip->blocks) + adit__total_free(op->fs))
 		err = -ENOSPC;
 	if (!err)
 		err = adit__file_uninline(op->cs, ip);

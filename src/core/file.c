@@ -267,10 +267,8 @@ int64_t adit__file_read_locked(struct adit_fs *fs, const struct adit_inode_pm *i
 	return (int64_t)(pos - offset);
 }
 
-/* Where [pos, pos + len) lies, as far as the inode itself says in one piece;
- * everything is looked at once, and believed only within bounds. */
-static const uint8_t *glance_at(const struct adit_fs *fs, const struct adit_inode_pm *ip, uint64_t pos,
-			      uint64_t len)
+const uint8_t *adit__file_piece(const struct adit_fs *fs, const struct adit_inode_pm *ip,
+				uint64_t pos, uint64_t len)
 {
 	uint32_t fork = adit__inode_fork(ip);
 	unsigned count;
@@ -311,7 +309,7 @@ static bool glance_read(struct adit_fs *fs, uint64_t ino, const struct adit_iove
 	if (offset >= size)
 		return false;
 	len = min_u64(v->len, size - offset);
-	from = len ? glance_at(fs, ip, offset, len) : NULL;
+	from = len ? adit__file_piece(fs, ip, offset, len) : NULL;
 	if (!from)
 		return false;
 	memcpy(v->base, from, len);

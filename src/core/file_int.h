@@ -56,6 +56,11 @@ int adit__file_commit(struct adit_op *, uint64_t ino, struct adit_inode_pm **) A
 void adit__file_touch(struct adit_fs *, struct adit_inode_pm *);
 /* May data be stored in place, or could logged data be replayed over it (I8)? */
 bool adit__file_is_settled(struct adit_fs *, const struct adit_inode_pm *);
+/* Where the bytes [pos, pos + len) are stored, when the inode itself says so and they lie in one piece
+ * that is written; else NULL. Reads everything once and believes it only within bounds, so that the
+ * inode may change meanwhile (adit__glance). */
+const uint8_t *adit__file_piece(const struct adit_fs *, const struct adit_inode_pm *, uint64_t pos,
+				uint64_t len);
 /* A run for file block fb; goal 0: near what lies before it in the file. */
 int adit__file_alloc(struct adit_cs *, const struct adit_inode_pm *, uint64_t fb, uint64_t want,
 		     uint64_t goal, struct adit_run *) ADIT_MUST_CHECK;

@@ -400,13 +400,31 @@ void adit__core_abandon(struct adit_fs *fs)
 	fs_free(fs);
 }
 
+uint64_t adit__total_free(const struct adit_fs *fs)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < fs->lanes; i++)
+		sum += __atomic_load_n(&fs->vol->lane[i].free_blocks, __ATOMIC_RELAXED);
+	return sum;
+}
+
+uint64_t adit__total_inodes(const struct adit_fs *fs)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < fs->lanes; i++)
+		sum += __atomic_load_n(&fs->vol->lane[i].used_inodes, __ATOMIC_RELAXED);
+	return sum;
+}
+
 void adit__core_statfs(struct adit_fs *fs, struct adit_statfs *out)
 {
-	uint64_t free = __atomic_load_n(&fs->vol->total_free_blocks, __ATOMIC_RELAXED);
+	uint64_t free = adit__total_free(fs);
 	uint64_t keep = get64(fs->super.reserve_blocks);
 
 	out->blocks = fs->pool_blocks;
 	out->free = free;
 	out->available = free > keep ? free - keep : 0;
-	out->inodes_used = __atomic_load_n(&fs->vol->used_inodes, __ATOMIC_RELAXED);
+	out->inodes_used = adit__total_inodes(fs);
 }

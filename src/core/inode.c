@@ -34,27 +34,35 @@ static uint64_t cluster_block_slow(struct adit_fs *fs, uint64_t cluster)
 	return block;
 }
 
-static bool cluster_is_cached(const struct adit_fs *fs, uint64_t cluster)
+/* Where the cluster lies if that is known, else 0. An entry: tag of the cluster in the high 24 bits,
+ * block in the low 40. */
+static inline uint64_t cluster_cached(const struct adit_fs *fs, uint64_t cluster)
 {
 	uint64_t got = __atomic_load_n(&fs->cluster_cache[cluster % ADIT_CLUSTER_CACHE],
 				       __ATOMIC_RELAXED);
 
-	return got != 0 && got >> ADIT_PTR_BLOCK_BITS == cluster / ADIT_CLUSTER_CACHE;
+	return got >> ADIT_PTR_BLOCK_BITS == cluster / ADIT_CLUSTER_CACHE
+		       ? got & ADIT_PTR_BLOCK_MASK
+		       : 0;
 }
 
 static uint64_t cluster_block(struct adit_fs *fs, uint64_t cluster)
 {
-	/* entry: tag of the cluster in the high 24 bits, block in the low 40 */
-	uint64_t *slot = &fs->cluster_cache[cluster % ADIT_CLUSTER_CACHE];
-	uint64_t tag = cluster / ADIT_CLUSTER_CACHE, got, block;
+	uint64_t tag = cluster / ADIT_CLUSTER_CACHE, block = cluster_cached(fs, cluster);
 
-	got = __atomic_load_n(slot, __ATOMIC_RELAXED);
-	if (ADIT_LIKELY(got != 0 && got >> ADIT_PTR_BLOCK_BITS == tag))
-		return got & ADIT_PTR_BLOCK_MASK;
+	if (ADIT_LIKELY(block != 0))
+		return block;
 	block = cluster_block_slow(fs, cluster);
 	if (block != 0 && tag < 1u << 24)
-		__atomic_store_n(slot, block | tag << ADIT_PTR_BLOCK_BITS, __ATOMIC_RELAXED);
+		__atomic_store_n(&fs->cluster_cache[cluster % ADIT_CLUSTER_CACHE],
+				 block | tag << ADIT_PTR_BLOCK_BITS, __ATOMIC_RELAXED);
 	return block;
+}
+
+static struct adit_inode_pm *slot_in(const struct adit_fs *fs, uint64_t block, uint64_t ino)
+{
+	return (struct adit_inode_pm *)((uint8_t *)adit__block_at(fs, block) +
+					ino % ADIT_ICLUSTER_INODES * ADIT_INODE_BYTES);
 }
 
 struct adit_inode_pm *adit__inode_slot(struct adit_fs *fs, uint64_t ino)
@@ -66,8 +74,7 @@ struct adit_inode_pm *adit__inode_slot(struct adit_fs *fs, uint64_t ino)
 	block = cluster_block(fs, ino / ADIT_ICLUSTER_INODES);
 	if (ADIT_UNLIKELY(block == 0))
 		return NULL;
-	return (struct adit_inode_pm *)((uint8_t *)adit__block_at(fs, block) +
-					ino % ADIT_ICLUSTER_INODES * ADIT_INODE_BYTES);
+	return slot_in(fs, block, ino);
 }
 
 int adit__inode_get(struct adit_fs *fs, uint64_t ino, const struct adit_inode_pm **out)
@@ -76,6 +83,9 @@ int adit__inode_get(struct adit_fs *fs, uint64_t ino, const struct adit_inode_pm
 	const char *why = NULL;
 	uint64_t offset;
 
+	/* Who waited for the lock while its holder met a media fault. */
+	if (ADIT_UNLIKELY(fs->failed))
+		return -EIO;
 	if (!ip || ino % ADIT_ICLUSTER_INODES == 0 || ino < ADIT_INO_ROOT)
 		return -ESTALE;
 	offset = adit__offset_of(fs, ip);
@@ -97,14 +107,17 @@ int adit__inode_get(struct adit_fs *fs, uint64_t ino, const struct adit_inode_pm
 const struct adit_inode_pm *adit__inode_glance(struct adit_fs *fs, uint64_t ino)
 {
 	const struct adit_inode_pm *ip;
+	uint64_t block;
 
-	/* Only where the cluster is known: looking it up takes locks. */
 	if (ino % ADIT_ICLUSTER_INODES == 0 || ino < ADIT_INO_ROOT ||
-	    ino >= get64_relaxed(&fs->root->next_ino) ||
-	    !cluster_is_cached(fs, ino / ADIT_ICLUSTER_INODES))
+	    ino >= get64_relaxed(&fs->root->next_ino))
 		return NULL;
-	ip = adit__inode_slot(fs, ino);
-	return ip && adit__verified(fs, adit__offset_of(fs, ip)) ? ip : NULL;
+	/* Only where the cluster is known: looking it up takes locks. */
+	block = cluster_cached(fs, ino / ADIT_ICLUSTER_INODES);
+	if (block == 0)
+		return NULL;
+	ip = slot_in(fs, block, ino);
+	return adit__verified(fs, adit__offset_of(fs, ip)) ? ip : NULL;
 }
 
 /* ---- clusters ------------------------------------------------------------------- */
@@ -277,7 +290,7 @@ int adit__inode_alloc(struct adit_op *op, struct adit_inode_pm **out)
 	/* Our own shard, waiting if need be; when it has nothing, the others. */
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t shard = (first + i) % n;
-		struct adit_lock *lock = &fs->vol->shard_lock[shard];
+		struct adit_lock *lock = adit__shard_lock(fs, shard);
 		bool held = adit__op_holds(op, lock);
 
 		if (i == 0)
@@ -308,8 +321,8 @@ int adit__inode_free(struct adit_op *op, struct adit_inode_pm *ip)
 	if (err)
 		return err;
 	shard = get32(c->shard);
-	if (!adit__op_holds(op, &op->fs->vol->shard_lock[shard])) {
-		adit__op_lock(op, &op->fs->vol->shard_lock[shard], true);
+	if (!adit__op_holds(op, adit__shard_lock(op->fs, shard))) {
+		adit__op_lock(op, adit__shard_lock(op->fs, shard), true);
 		/* The copy was taken without the lock: take it again. */
 		struct adit_cs_inode_copy *copy = adit__cs_slot(
 			op->cs, 0, adit__offset_of(op->fs, adit__inode_slot(op->fs,
@@ -342,7 +355,7 @@ int adit__inode_free(struct adit_op *op, struct adit_inode_pm *ip)
 
 static struct adit_lock *orphan_lock(struct adit_op *op, uint64_t ino)
 {
-	return &op->fs->vol->orphan_lock[ino % ADIT_SHARDS];
+	return adit__orphan_lock(op->fs, ino % ADIT_SHARDS);
 }
 
 /* A neighbour on the list; only its links change, under the list's lock. */

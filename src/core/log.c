@@ -428,8 +428,19 @@ static void apply_entry(struct adit_fs *fs, const struct adit_entry_pm *e, uint6
 	}
 }
 
+/* The lane's own sums: one writer at a time, read by anybody. */
+static void add_to(uint64_t *sum, le32 change)
+{
+	if (get32(change) != 0)
+		__atomic_store_n(sum,
+				 __atomic_load_n(sum, __ATOMIC_RELAXED) +
+					 (uint64_t)(int64_t)(int32_t)get32(change),
+				 __ATOMIC_RELAXED);
+}
+
 void adit__apply_record(struct adit_fs *fs, const struct adit_record_pm *r)
 {
+	struct adit_vol_lane *vl = &fs->vol->lane[get16(r->lane)];
 	const uint8_t *buf = (const uint8_t *)r;
 	size_t len = get32(r->len);
 
@@ -439,14 +450,8 @@ void adit__apply_record(struct adit_fs *fs, const struct adit_record_pm *r)
 		apply_entry(fs, e, get64(r->seq));
 		at += adit__entry_bytes(e);
 	}
-	if (get32(r->free_blocks) != 0)
-		__atomic_fetch_add(&fs->vol->total_free_blocks,
-				   (uint64_t)(int64_t)(int32_t)get32(r->free_blocks),
-				   __ATOMIC_RELAXED);
-	if (get32(r->used_inodes) != 0)
-		__atomic_fetch_add(&fs->vol->used_inodes,
-				   (uint64_t)(int64_t)(int32_t)get32(r->used_inodes),
-				   __ATOMIC_RELAXED);
+	add_to(&vl->free_blocks, r->free_blocks);
+	add_to(&vl->used_inodes, r->used_inodes);
 }
 
 /* ---- commit ------------------------------------------------------------------ */
@@ -515,11 +520,12 @@ static uint64_t write_record(struct adit_cs *cs, struct adit_vol_lane *vl, uint6
 	uint64_t pos = vl->head, seq;
 	uint64_t left = fs->ring_bytes - pos % fs->ring_bytes;
 
-	/* I4: the bound first, then the number: whoever reads the number (choose_c) sees the
-	 * bound, because drawing it releases what was stored before. */
-	__atomic_store_n(&vl->active_low, __atomic_load_n(&fs->vol->seq, __ATOMIC_RELAXED) + 1,
-			 __ATOMIC_RELAXED);
+	/* I4: a bound first, then the number: whoever reads the number (choose_c) sees the bound,
+	 * because drawing it releases what was stored before. The bound is loose only until the
+	 * number is known; reading the number first would move its line twice. */
+	__atomic_store_n(&vl->active_low, 1, __ATOMIC_RELAXED);
 	seq = __atomic_add_fetch(&fs->vol->seq, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&vl->active_low, seq, __ATOMIC_RELAXED);
 	if (left < cs->len) {
 		write_pad(cs, pos, left);
 		pos += left;

@@ -19,7 +19,7 @@ struct adit_cs_inode_copy {
 	uint64_t ino;
 	uint64_t offset;
 	uint8_t kind;
-	union adit_slot {
+	union adit_cs_words {
 		struct adit_inode_pm inode;
 		struct adit_icluster_pm cluster;
 		uint64_t word[ADIT_INODE_BYTES / 8];

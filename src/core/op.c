@@ -171,7 +171,8 @@ static void lock_stripe(struct adit_op *op, struct adit_lock *lock, bool exclusi
 bool adit__glance(const struct adit_fs *fs, uint64_t ino, uint64_t *version)
 {
 	*version = __atomic_load_n(&fs->stripe[stripe_of(fs, ino)].version, __ATOMIC_ACQUIRE);
-	return GLANCING && (*version & 1) == 0;
+	/* After the version: who stopped the pool did so before it let go of the lock. */
+	return GLANCING && (*version & 1) == 0 && !fs->failed;
 }
 
 bool adit__glance_valid(const struct adit_fs *fs, uint64_t ino, uint64_t version)
@@ -310,6 +311,12 @@ static bool checkpoint_is_due(const struct adit_fs *fs, uint32_t lane)
 	const struct adit_vol_lane *vl = &fs->vol->lane[lane];
 
 	return vl->head - __atomic_load_n(&vl->tail, __ATOMIC_RELAXED) > fs->ring_bytes / 2;
+}
+
+void adit__op_end_read(struct adit_op *op)
+{
+	adit__op_unlock(op);
+	*op->fs->env->current_op() = NULL;
 }
 
 void adit__op_end(struct adit_op *op)

@@ -52,9 +52,10 @@ void adit__set_verified(struct adit_fs *fs, uint64_t offset)
 {
 	uint64_t bit, *word = verified_word(fs, offset, &bit);
 
-	if (word)
+	/* Mostly it is set already, and its line shared. */
+	if (word && !(__atomic_load_n(word, __ATOMIC_RELAXED) & bit))
 		__atomic_fetch_or(word, bit, __ATOMIC_RELAXED);
-	else
+	else if (!word && __atomic_load_n(verified_slot(fs, offset), __ATOMIC_RELAXED) != offset)
 		__atomic_store_n(verified_slot(fs, offset), offset, __ATOMIC_RELAXED);
 }
 

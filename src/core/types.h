@@ -48,6 +48,8 @@ static inline uint64_t get64_relaxed(const le64 *p)
 
 #define ADIT_LIKELY(x) __builtin_expect(!!(x), 1)
 #define ADIT_UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* Keeps a rare path, or a function that has a guard (fs/guard.h), apart from its callers. */
+#define ADIT_NOINLINE __attribute__((noinline))
 #define ADIT_MUST_CHECK __attribute__((warn_unused_result))
 #define ADIT_PRINTF(a, b) __attribute__((format(printf, a, b)))
 

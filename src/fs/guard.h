@@ -15,9 +15,6 @@
 
 /* Set up once, by adit_open. */
 void adit__guard_install(void);
-/* Keeps a function that has a guard apart from callers whose variables change around it. */
-#define ADIT_NOINLINE __attribute__((noinline))
-
 /* adit__release, guarded. */
 int adit__let_go(struct adit_pool *pool, uint64_t ino);
 

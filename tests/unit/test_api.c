@@ -4,7 +4,9 @@
  * errors; descriptors; threads. Contents and names: test_api_files.c; beside Linux: test_api_same.c.
  */
 #include "api.h"
+#include "core/log.h"
 #include "fs/pool.h"
+#include "share/lock.h"
 
 #include <pthread.h>
 #include <sys/mman.h>
@@ -359,6 +361,66 @@ static void test_stopped_pool_shows_nothing(void **unused)
 	api_done(&a);
 }
 
+struct waiter {
+	struct api *a;
+	int fd;
+	bool writes;
+	ssize_t rc;
+};
+
+static void *wait_for_file(void *arg)
+{
+	struct waiter *w = arg;
+	char bytes[32768];
+
+	memset(bytes, 'n', sizeof bytes);
+	w->rc = w->writes ? adit_pwrite(w->a->pool, w->fd, bytes, sizeof bytes, 0)
+			  : adit_pread(w->a->pool, w->fd, bytes, sizeof bytes, 0);
+	return NULL;
+}
+
+/* Who waits for the file while its holder meets the fault was let in before the pool stopped: it may
+ * not look or write either. */
+static void test_stopped_pool_turns_away_who_waited(void **unused)
+{
+	static char old[32768], got[32768];
+	struct waiter w[2];
+	pthread_t thread[2];
+	struct adit_lock *lock;
+	struct adit_fs *fs;
+	struct stat st;
+	struct api a;
+	int fd;
+
+	(void)unused;
+	memset(old, 'o', sizeof old);
+	api_make(&a, 8 * MIB);
+	api_put(&a, "/f", old, sizeof old);
+	fd = api_open(&a, "/f", O_RDWR);
+	assert_int_equal(adit_fstat(a.pool, fd, &st), 0);
+	fs = adit__pool_fs(a.pool);
+	lock = adit__inode_lock_of(fs, st.st_ino);
+	adit__lock(lock, fs->incarnation, true);
+	for (int i = 0; i < 2; i++) {
+		w[i] = (struct waiter){.a = &a, .fd = fd, .writes = i};
+		assert_int_equal(pthread_create(&thread[i], NULL, wait_for_file, &w[i]), 0);
+	}
+	/* Both have gone to sleep: the word says so, or the second comes late and is turned away. */
+	usleep(50000);
+	fs->failed = true;
+	adit__unlock(lock, true);
+	for (int i = 0; i < 2; i++) {
+		pthread_join(thread[i], NULL);
+		assert_int_equal(w[i].rc, -EIO);
+	}
+	assert_int_equal(adit_close(a.pool), -EIO);
+	assert_int_equal(api_try_open(&a, 0), 0);
+	fd = api_open(&a, "/f", O_RDWR);
+	assert_int_equal(adit_pread(a.pool, fd, got, sizeof got, 0), sizeof got);
+	assert_memory_equal(got, old, sizeof got);
+	api_done(&a);
+}
+
 /* ---- descriptors ----------------------------------------------------------------------------- */
 
 static void test_numbers(void **unused)
@@ -638,6 +700,7 @@ int main(void)
 		cmocka_unit_test(test_direct_access),
 		cmocka_unit_test(test_truncated_away),
 		cmocka_unit_test(test_stopped_pool_shows_nothing),
+		cmocka_unit_test(test_stopped_pool_turns_away_who_waited),
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_unlinked_open),
 		cmocka_unit_test(test_handles),
