@@ -296,7 +296,7 @@ static int do_create(struct model *m, const struct op *op, uint32_t mode, uint64
 	m->node[i].rdev = rdev;
 	if (ADIT_S_ISLNK(mode)) {
 		m->node[i].target = model_bytes_make(target_len);
-		op_fill((uint64_t)m->now, 0, m->node[i].target->b, target_len);
+		op_fill((uint64_t)m->number, 0, m->node[i].target->b, target_len);
 		m->node[i].size = target_len;
 	}
 	entry_add(m, p.dir, p.name, p.len, i);
@@ -516,7 +516,7 @@ static int64_t do_write(struct model *m, const struct op *op)
 	m->idle = len == 0;
 	if (m->idle)
 		return 0;
-	model_write(n, pos, len, (uint64_t)m->now, append ? pos : 0);
+	model_write(n, pos, len, (uint64_t)m->number, append ? pos : 0);
 	n->mtime = n->ctime = m->now;
 	return (int64_t)len;
 }
@@ -664,11 +664,12 @@ static int64_t dispatch(struct model *m, const struct op *op)
 	}
 }
 
-int64_t model_apply(struct model *m, const struct op *op, int64_t now)
+int64_t model_apply(struct model *m, const struct op *op, int64_t number)
 {
 	int64_t result;
 
-	m->now = now;
+	m->number = number;
+	m->now = op_clock(number);
 	m->idle = false;
 	result = dispatch(m, op);
 	if (result >= 0 && !m->idle && op->kind != OP_CHECKPOINT && op->kind != OP_LANE)

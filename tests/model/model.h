@@ -73,7 +73,8 @@ struct model {
 	struct model_node *node;
 	uint32_t nodes, used;
 	uint32_t slot[MODEL_SLOTS];
-	int64_t now;	  /* the clock: number of the operation */
+	int64_t number;	  /* of the operation */
+	int64_t now;	  /* its time */
 	uint64_t version; /* rises with every change */
 	bool idle;	  /* the last operation had nothing to do */
 };
@@ -84,8 +85,8 @@ void model_clone(struct model *to, const struct model *from);
 /* What a restart leaves: nothing is open, what had no name is gone. */
 void model_restart(struct model *);
 
-/* The operation's result: 0, bytes, or -errno. now: its number. */
-int64_t model_apply(struct model *, const struct op *, int64_t now);
+/* The operation's result: 0, bytes, or -errno. */
+int64_t model_apply(struct model *, const struct op *, int64_t number);
 /* An overwrite in place: a crash may leave each word of the range, whole, old or new; of words that
  * are only in part in the range, each byte. node is MODEL_NONE where nothing may tear. */
 struct model_torn {

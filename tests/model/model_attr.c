@@ -144,7 +144,7 @@ int model_setxattr(struct model *m, const struct op *op)
 	memset(&n->xattr[at], 0, sizeof *n->xattr);
 	memcpy(n->xattr[at].name, name, len + 1);
 	n->xattr[at].value = model_bytes_make((uint32_t)op->n[0]);
-	op_fill((uint64_t)m->now, 0, n->xattr[at].value->b, op->n[0]);
+	op_fill((uint64_t)m->number, 0, n->xattr[at].value->b, op->n[0]);
 	n->xattrs++;
 	n->ctime = m->now;
 	return 0;

@@ -6,8 +6,8 @@
  * in and what a failure prints. A path's component may end in ~N: it is padded to N bytes. "@k"
  * instead of a path is the file that slot k holds open.
  *
- * Contents and times follow from the clock: operation number t writes bytes that nobody else writes,
- * and everything it touches gets time t. So two runs of one list make the same pool.
+ * Contents and times follow from the operation's number: number t writes bytes that nobody else writes,
+ * and everything it touches gets time op_clock(t). So two runs of one list make the same pool.
  */
 #ifndef ADIT_TEST_OP_H
 #define ADIT_TEST_OP_H
@@ -66,6 +66,13 @@ int op_parse_list(const char *text, struct op *out, int max);
 size_t op_component(const char **path, char name[OP_NAME_MAX]);
 /* Slot number of "@k", or -1 for an ordinary path. */
 int op_slot(const char *path);
+
+/* Coarse, as the clock of file systems is: a tick is two operations long, because what happens within
+ * the tick of the last change may go another way. */
+static inline int64_t op_clock(int64_t number)
+{
+	return number - number % 2;
+}
 
 /* The bytes of [pos, pos + len) as operation `seed` writes them. */
 void op_fill(uint64_t seed, uint64_t pos, void *to, size_t len);

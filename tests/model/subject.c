@@ -82,7 +82,7 @@ static void env_free(void *p)
 
 static int64_t env_now(void)
 {
-	return subject_now;
+	return op_clock(subject_now);
 }
 
 static uint64_t env_random(void)

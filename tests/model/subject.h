@@ -3,7 +3,7 @@
  * subject.h - the core under test: a pool in memory, the same operations as the model's, and the
  * comparison of the two.
  *
- * The environment is ours: the clock is the operation's number, chance is none, memory comes from a
+ * The environment is ours: the clock follows from the operation's number, chance is none, memory comes from a
  * cache, the lane is chosen. So a list of operations always makes the same pool.
  */
 #ifndef ADIT_TEST_SUBJECT_H
@@ -21,7 +21,7 @@ struct subject {
 	char report[256]; /* the last one */
 };
 
-extern int64_t subject_now;	/* the clock */
+extern int64_t subject_now;	/* number of the operation; the clock is op_clock of it */
 extern uint32_t subject_lane;	/* thread_hint */
 extern uint32_t subject_weak_hash; /* forces collisions of names when not 0 */
 extern uint32_t subject_full_after; /* forces large operations into steps when not 0 */
