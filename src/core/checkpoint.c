@@ -234,19 +234,9 @@ static void seal_structure(struct adit_fs *fs, uint8_t *p, size_t from, size_t b
 	adit__pm_store32(&fs->pm, p, put32(adit__seal_crc(fs, p, from, bytes, magic)).v);
 }
 
-static void seal_bitmap(struct adit_fs *fs, uint64_t block)
-{
-	uint64_t bitmap, word, seal;
-
-	adit__bitmap_seal(fs, block);
-	adit__bitmap_where(fs, block, &bitmap, &word, &seal);
-	adit__pm_flush(&fs->pm, adit__at(fs, seal), sizeof(struct adit_bitmap_seal_pm));
-}
-
-static void write_back(struct adit_fs *fs, const struct ckpt_touched *t)
+static void seal_touched(struct adit_fs *fs, const struct ckpt_touched *t)
 {
 	uint8_t *base = adit__block_at(fs, t->block);
-	uint64_t lines = t->lines;
 
 	for (unsigned inodes = t->inodes; inodes != 0; inodes &= inodes - 1)
 		seal_structure(fs, base + (unsigned)__builtin_ctz(inodes) * ADIT_INODE_BYTES,
@@ -256,7 +246,14 @@ static void write_back(struct adit_fs *fs, const struct ckpt_touched *t)
 	if (t->kinds & 1u << ADIT_KIND_ROOT)
 		seal_root(fs);
 	if (t->kinds & 1u << ADIT_KIND_BITMAP)
-		seal_bitmap(fs, t->bitmap_of);
+		adit__bitmap_seal(fs, t->bitmap_of);
+}
+
+static void flush_touched(struct adit_fs *fs, const struct ckpt_touched *t)
+{
+	uint8_t *base = adit__block_at(fs, t->block);
+	uint64_t lines = t->lines;
+
 	while (lines != 0) {
 		unsigned from = (unsigned)__builtin_ctzll(lines);
 		uint64_t run = ~(lines >> from);
@@ -286,6 +283,7 @@ static void prefetch_touched(struct adit_fs *fs, const struct ckpt_touched *t)
 			__builtin_prefetch(base + i);
 }
 
+/* All stores first: several seals may lie in one line. */
 static void write_back_all(struct adit_fs *fs)
 {
 	struct adit_ckpt_work *w = fs->ckpt_work;
@@ -293,8 +291,10 @@ static void write_back_all(struct adit_fs *fs)
 	for (uint32_t i = 0; i < w->ntouched; i++) {
 		if (i + 1 < w->ntouched)
 			prefetch_touched(fs, &w->touched[i + 1]);
-		write_back(fs, &w->touched[i]);
+		seal_touched(fs, &w->touched[i]);
 	}
+	for (uint32_t i = 0; i < w->ntouched; i++)
+		flush_touched(fs, &w->touched[i]);
 	touched_forget(w);
 }
 
@@ -354,6 +354,8 @@ static void touch_bitmaps(struct adit_fs *fs, uint64_t block, uint64_t count)
 		t->lines |= 1ull << word % ADIT_BLOCK / ADIT_LINE;
 		t->kinds |= 1u << ADIT_KIND_BITMAP;
 		t->bitmap_of = block;
+		/* Last: this may write back and forget the above, and is to be flushed after its seal. */
+		touch(fs, seal >> ADIT_BLOCK_SHIFT)->lines |= 1ull << seal % ADIT_BLOCK / ADIT_LINE;
 		block += n;
 	}
 }
