@@ -467,6 +467,9 @@ static void forget(struct adit_cs *cs)
 
 void adit__cs_drop(struct adit_cs *cs)
 {
+	/* What was stored already must not arrive after what the blocks' next owner stores. */
+	if (cs->fresh || cs->data)
+		adit__pm_fence(&cs->fs->pm);
 	for (size_t at = HEADER_BYTES; at < cs->len;) {
 		const struct adit_entry_pm *e = adit__entry_at(cs->buf, at);
 
