@@ -249,8 +249,9 @@ static int fill_hole(struct adit_op *op, uint64_t base, uint64_t block)
 	if (err)
 		return err;
 	h.crc = put32(adit__seal_crc(fs, &h, ADIT_INODE_SEAL_FROM, sizeof h, ADIT_MAGIC_ICLUSTER));
-	adit__cs_fresh_zero(op->cs, run.block << ADIT_BLOCK_SHIFT, ADIT_ICLUSTER_BYTES);
 	adit__cs_fresh(op->cs, run.block << ADIT_BLOCK_SHIFT, &h, sizeof h);
+	adit__cs_fresh_zero(op->cs, (run.block << ADIT_BLOCK_SHIFT) + sizeof h,
+			    ADIT_ICLUSTER_BYTES - sizeof h);
 	adit__cs_put64(op->cs, heads, base + 1, ADIT_KIND_ROOT);
 	return map_cluster(op, base, run.block);
 }

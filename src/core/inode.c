@@ -172,8 +172,8 @@ static void init_clusters(struct adit_cs *cs, uint64_t block, uint64_t first_ino
 {
 	struct adit_fs *fs = adit__cs_fs(cs);
 
-	adit__cs_fresh_zero(cs, block << ADIT_BLOCK_SHIFT, n * ADIT_ICLUSTER_BYTES);
 	for (uint64_t i = 0; i < n; i++) {
+		uint64_t at = (block << ADIT_BLOCK_SHIFT) + i * ADIT_ICLUSTER_BYTES;
 		struct adit_icluster_pm c = {
 			.magic = put32(ADIT_MAGIC_ICLUSTER),
 			.ino = put64(first_ino + i * ADIT_ICLUSTER_INODES), .used = put64(1),
@@ -183,8 +183,9 @@ static void init_clusters(struct adit_cs *cs, uint64_t block, uint64_t first_ino
 
 		c.crc = put32(adit__seal_crc(fs, &c, ADIT_INODE_SEAL_FROM, sizeof c,
 					     ADIT_MAGIC_ICLUSTER));
-		adit__cs_fresh(cs, (block << ADIT_BLOCK_SHIFT) + i * ADIT_ICLUSTER_BYTES, &c,
-			       sizeof c);
+		/* No line twice: nothing orders two streams of stores before the fence. */
+		adit__cs_fresh(cs, at, &c, sizeof c);
+		adit__cs_fresh_zero(cs, at + sizeof c, ADIT_ICLUSTER_BYTES - sizeof c);
 	}
 }
 
