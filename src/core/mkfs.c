@@ -113,7 +113,24 @@ static int write_groups(struct adit_fs *fs)
 	return 0;
 }
 
-/* Set the bits of the fixed areas; returns how many blocks they take. */
+#define BITS_A_LINE (8 * ADIT_LINE)
+
+/* Write back the bitmap lines of an area, and the seals' lines: each once. */
+static void flush_bits(struct adit_fs *fs, const struct adit_run *run)
+{
+	uint64_t end = run->block + run->count, bitmap, word, seal, last_seal;
+
+	for (uint64_t b = run->block; b < end; b = round_down_u64(b, BITS_A_LINE) + BITS_A_LINE) {
+		adit__bitmap_where(fs, b, &bitmap, &word, &seal);
+		adit__pm_flush(&fs->pm, adit__at(fs, word), 8);
+	}
+	adit__bitmap_where(fs, run->block, &bitmap, &word, &seal);
+	adit__bitmap_where(fs, end - 1, &bitmap, &word, &last_seal);
+	adit__pm_flush(&fs->pm, adit__at(fs, seal),
+		       last_seal - seal + sizeof(struct adit_bitmap_seal_pm));
+}
+
+/* Set the bits of the fixed areas, durable on return; returns how many blocks they take. */
 static uint64_t mark_fixed(struct adit_fs *fs)
 {
 	uint64_t used = 0;
@@ -121,15 +138,10 @@ static uint64_t mark_fixed(struct adit_fs *fs)
 
 	for (uint32_t i = 0; adit__fixed_area(fs, i, &run) == 0; i++) {
 		adit__alloc_apply(fs, run.block, run.count, true, 0);
-		for (uint64_t b = run.block; b < run.block + run.count;) {
-			uint64_t bitmap, word, seal;
-
-			adit__bitmap_where(fs, b, &bitmap, &word, &seal);
-			adit__pm_flush(&fs->pm, adit__at(fs, word), 8);
-			b = round_down_u64(b, 64) + 64;
-		}
+		flush_bits(fs, &run);
 		used += run.count;
 	}
+	adit__pm_fence(&fs->pm);
 	return used;
 }
 
@@ -155,7 +167,8 @@ static void write_root(struct adit_fs *fs)
 	adit__pm_store(&fs->pm, &r->itable, &table, sizeof table);
 	adit__pm_store32(&fs->pm, &r->crc, put32(adit__seal_crc(fs, r, ADIT_ROOT_SEAL_FROM,
 								sizeof *r, ADIT_MAGIC_ROOT)).v);
-	adit__pm_flush(&fs->pm, r, sizeof *r);
+	adit__pm_flush(&fs->pm, r, offsetof(struct adit_root_pm, next_ino));
+	adit__pm_flush(&fs->pm, &r->itable, sizeof r->itable);
 	adit__pm_copy_nt(&fs->pm, adit__block_at(fs, get64(fs->super.root_copy)), r, sizeof *r);
 }
 
@@ -247,6 +260,8 @@ int adit__core_mkfs(struct adit_pm *pm, const struct adit_env *env, void *report
 	zero_area(fs, p, 0, fixed.count);
 	for (uint32_t i = 1; adit__fixed_area(fs, i, &fixed) == 0; i++)
 		zero_area(fs, p, fixed.block, fixed.count);
+	if (!p->zeroed)
+		adit__pm_fence(&fs->pm); /* ordinary stores to the same lines follow */
 	used = mark_fixed(fs);
 	err = write_groups(fs);
 	if (err)
