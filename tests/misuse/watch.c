@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* watch.c - see watch.h. */
+#include "watch.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "core/alloc.h"
+#include "core/inode.h"
+#include "core/log.h"
+#include "media/record.h"
+#include "stores.h"
+
+/* ---- where ----------------------------------------------------------------------------- */
+
+static const struct adit_super_pm *super(const struct watch *w)
+{
+	return (const void *)w->s.pm.base;
+}
+
+static bool between(uint64_t offset, uint64_t block, uint64_t blocks)
+{
+	return offset / ADIT_BLOCK >= block && offset / ADIT_BLOCK < block + blocks;
+}
+
+void watch_where(const struct watch *w, uint64_t offset, char *text, size_t len)
+{
+	const struct adit_super_pm *s = super(w);
+	const char *what = "block";
+
+	if (offset / ADIT_BLOCK == 0 || offset / ADIT_BLOCK == ADIT_SUPER_COPY)
+		what = "superblock";
+	else if (between(offset, get64(s->root_block), 1))
+		what = "root block";
+	else if (between(offset, get64(s->root_copy), 1))
+		what = "replica of the root block";
+	else if (between(offset, get64(s->ckpt_start), 2))
+		what = "checkpoint slot";
+	else if (between(offset, get64(s->intent_start), 1))
+		what = "intents";
+	else if (between(offset, get64(s->lane_start),
+			 (uint64_t)get32(s->lanes) * get32(s->lane_blocks)))
+		what = "ring";
+	else if (between(offset, get64(s->meta_start), get32(s->cluster_groups)))
+		what = "group header";
+	else if (between(offset, get64(s->meta_start) + get32(s->cluster_groups),
+			 get32(s->cluster_groups)))
+		what = "replica of a group header";
+	else if (between(offset, get64(s->meta_start) + 2ull * get32(s->cluster_groups),
+			 get32(s->cluster_groups) * ((get64(s->group_blocks) + 32767) / 32768)))
+		what = "bitmap";
+	snprintf(text, len, "%s, block %llu + %llu", what,
+		 (unsigned long long)(offset / ADIT_BLOCK),
+		 (unsigned long long)(offset % ADIT_BLOCK));
+}
+
+static bool in_volatile_area(const struct watch *w, uint64_t offset)
+{
+	for (unsigned i = 0; i < 3; i++)
+		if (offset >= w->vol[i][0] && offset < w->vol[i][1])
+			return true;
+	return false;
+}
+
+/* open_word or data_seq of a slot of the inode table. */
+static bool is_inode_volatile(const struct watch *w, uint64_t offset)
+{
+	struct adit_fs *fs = w->s.fs;
+	uint64_t at = offset % ADIT_INODE_BYTES / 8 * 8, clusters;
+
+	if (!fs || (at != offsetof(struct adit_inode_pm, open_word) &&
+		    at != offsetof(struct adit_inode_pm, data_seq)))
+		return false;
+	clusters = get64(fs->root->next_ino) / ADIT_ICLUSTER_INODES;
+	for (uint64_t c = 0; c < clusters; c++) {
+		const void *slot = adit__inode_slot(fs, c * ADIT_ICLUSTER_INODES);
+		uint64_t begin = slot ? adit__offset_of(fs, slot) : UINT64_MAX;
+
+		if (offset >= begin && offset - begin < ADIT_ICLUSTER_BYTES)
+			return true;
+	}
+	return false;
+}
+
+static bool is_volatile(void *arg, uint64_t offset)
+{
+	return in_volatile_area(arg, offset) || is_inode_volatile(arg, offset);
+}
+
+/* ---- rules broken ------------------------------------------------------------------------ */
+
+/*
+ * What is allowed, and why; so many lines a call.
+ */
+static const struct allowance {
+	enum rule rule;
+	const char *where; /* watch_where begins so */
+	bool repair;	   /* only in fsck -y */
+	unsigned most;
+	const char *why;
+} allowances[] = {
+	{RULE_EMPTY_FENCE, "fence", false, 1,
+	 "a checkpoint within the call has fenced its fresh data already"},
+	{RULE_STRAY_FLUSH, "bitmap", true, 64 * 64,
+	 "a bitmap block that was mended is written back whole"},
+	{RULE_CLEAN_FLUSH, "bitmap", true, 64 * 64, "the same"},
+};
+
+static void broken(void *arg, enum rule rule, uint64_t offset)
+{
+	struct watch *w = arg;
+	char where[100], text[300];
+
+	watch_where(w, offset, where, sizeof where);
+	if (rule == RULE_EMPTY_FENCE)
+		snprintf(where, sizeof where, "fence");
+	for (unsigned i = 0; i < sizeof allowances / sizeof *allowances; i++) {
+		const struct allowance *a = &allowances[i];
+
+		if (a->rule != rule || w->spent[i] >= a->most || (a->repair && !w->repairs) ||
+		    strncmp(where, a->where, strlen(a->where)) != 0)
+			continue;
+		w->spent[i]++;
+		w->allowed++;
+		return;
+	}
+	w->failures++;
+	snprintf(text, sizeof text, "%s: %s", where, rule_text(rule));
+	w->failed(w->arg, text);
+}
+
+/* ---- hooks ------------------------------------------------------------------------------- */
+
+static struct watch *watched;
+
+static uint64_t offset_of(const void *p)
+{
+	return (uint64_t)((const uint8_t *)p - watched->s.pm.base);
+}
+
+/* What was stored since the last event, seen by the instrumentation, is what this event records. */
+static void seen(const void *dst, size_t len)
+{
+	uint64_t first;
+
+	if (!stores_recorded(dst ? offset_of(dst) : 0, len, &first))
+		broken(watched, RULE_UNRECORDED, first);
+}
+
+static void on_store(struct adit_pm *pm, const void *dst, size_t len)
+{
+	seen(dst, len);
+	if (!in_volatile_area(watched, offset_of(dst)))
+		lines_store(&watched->lines, pm->base, offset_of(dst), len, false);
+}
+
+static void on_nt(struct adit_pm *pm, const void *dst, size_t len)
+{
+	seen(dst, len);
+	/* mkfs clears the volatile areas so: that is no matter, but the copy must follow. */
+	lines_store(&watched->lines, pm->base, offset_of(dst), len, true);
+}
+
+static void on_flush(struct adit_pm *pm, const void *addr, size_t len)
+{
+	seen(NULL, 0);
+	lines_flush(&watched->lines, pm->base, offset_of(addr), len);
+}
+
+static void on_fence(struct adit_pm *pm)
+{
+	(void)pm;
+	seen(NULL, 0);
+	lines_fence(&watched->lines);
+}
+
+static struct adit_record_hooks hooks = {on_store, on_nt, on_flush, on_fence};
+
+void watch_start(struct watch *w)
+{
+	watched = w;
+	adit__record = &hooks;
+	stores_watch(w->s.pm.base, w->s.pm.size_bytes, is_volatile, w);
+}
+
+void watch_stop(void)
+{
+	adit__record = NULL;
+	stores_watch(NULL, 0, NULL, NULL);
+}
+
+/* ---- beginning ----------------------------------------------------------------------------- */
+
+void watch_init(struct watch *w, uint64_t bytes)
+{
+	memset(w, 0, sizeof *w);
+	subject_init(&w->s, bytes);
+	lines_init(&w->lines, bytes);
+	w->lines.broken = broken;
+	w->lines.is_volatile = is_volatile;
+	w->lines.arg = w;
+	w->compares = true;
+	w->named = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (w->named == MAP_FAILED)
+		abort();
+}
+
+void watch_finish(struct watch *w)
+{
+	munmap(w->named, w->lines.bytes);
+	lines_finish(&w->lines);
+	subject_finish(&w->s);
+}
+
+static void find_volatile(struct watch *w)
+{
+	const struct adit_super_pm *s = super(w);
+	struct adit_fs fs = {.pm = w->s.pm, .super = *s};
+	uint64_t offset;
+
+	/* mkfs on empty memory: as in the pool before, which is as large. */
+	if (get32(s->magic) != ADIT_MAGIC_SUPER)
+		return;
+	adit__fs_geometry(&fs);
+	w->vol[0][0] = get64(s->vol_start) * ADIT_BLOCK;
+	w->vol[0][1] = w->vol[0][0] + get64(s->vol_blocks) * ADIT_BLOCK;
+	offset = adit__offset_of(&fs, adit__group_vol(&fs, 0));
+	w->vol[1][0] = offset;
+	w->vol[1][1] = offset + (uint64_t)fs.groups * ADIT_BLOCK;
+	offset = adit__offset_of(&fs, adit__group_vol_bitmap(&fs, 0));
+	w->vol[2][0] = offset;
+	w->vol[2][1] = offset + (uint64_t)fs.groups * fs.bitmap_blocks * ADIT_BLOCK;
+}
+
+void watch_begin(struct watch *w, const uint8_t *image)
+{
+	uint64_t bytes = w->lines.bytes;
+
+	if (image)
+		memcpy(w->s.pm.base, image, bytes);
+	else
+		madvise(w->s.pm.base, bytes, MADV_DONTNEED);
+	memset(w->s.slot, 0, sizeof w->s.slot);
+	lines_reset(&w->lines, image);
+	madvise(w->named, bytes, MADV_DONTNEED);
+	memset(w->walked, 0, sizeof w->walked);
+	memset(w->spent, 0, sizeof w->spent);
+	w->failures = 0;
+	find_volatile(w);
+}
+
+/* ---- after a call ----------------------------------------------------------------------------- */
+
+static void name_range(struct watch *w, uint64_t offset, uint64_t len, uint64_t seq)
+{
+	for (uint64_t word = offset / 8; word * 8 < offset + len; word++)
+		w->named[word] = seq;
+}
+
+static void name_entry(struct watch *w, const struct adit_entry_pm *e, uint64_t seq)
+{
+	uint64_t where = get64(e->where), len = get32(e->len);
+
+	if (e->kind == ADIT_KIND_BITMAP) {
+		for (uint64_t block = where; block < where + len; block++) {
+			uint64_t bitmap, word, seal;
+
+			adit__bitmap_where(w->s.fs, block, &bitmap, &word, &seal);
+			name_range(w, word, 8, seq);
+			name_range(w, seal + offsetof(struct adit_bitmap_seal_pm, dirty_seq), 8,
+				   seq);
+		}
+		return;
+	}
+	name_range(w, where, len, seq);
+	if (e->kind == ADIT_KIND_INODE)
+		name_range(w, where / ADIT_INODE_BYTES * ADIT_INODE_BYTES + 8, 8, seq);
+	if (e->kind == ADIT_KIND_NODE || e->kind == ADIT_KIND_ROOT)
+		name_range(w, where / ADIT_BLOCK * ADIT_BLOCK + 8, 8, seq);
+}
+
+/* Records since the last call. */
+static void name_records(struct watch *w)
+{
+	struct adit_fs *fs = w->s.fs;
+
+	for (uint32_t lane = 0; lane < fs->lanes; lane++) {
+		const struct adit_vol_lane *vl = &fs->vol->lane[lane];
+		uint64_t pos = w->walked[lane] > vl->tail ? w->walked[lane] : vl->tail;
+
+		while (pos < vl->head) {
+			const struct adit_record_pm *r = adit__record_at(fs, lane, pos, true);
+			bool pad = r && get16(r->flags) & ADIT_RECORD_PAD;
+
+			if (!r) {
+				w->failures++;
+				w->failed(w->arg, "a record is not whole");
+				break;
+			}
+			for (size_t at = sizeof *r; !pad && at < get32(r->len);) {
+				const struct adit_entry_pm *e =
+					adit__entry_at((const uint8_t *)r, at);
+
+				name_entry(w, e, get64(r->seq));
+				at += adit__entry_bytes(e);
+			}
+			pos = adit__record_end(fs, r);
+		}
+		w->walked[lane] = vl->head;
+	}
+}
+
+static void look_at_dirty(struct watch *w, uint32_t n, uint64_t c)
+{
+	const struct line_state *s = &w->lines.line[n];
+
+	for (unsigned i = 0; i < LINE; i += 8) {
+		uint64_t offset = (uint64_t)n * LINE + i;
+
+		if ((s->dirty >> i & 0xff) == 0)
+			continue;
+		if (w->named[offset / 8] > c)
+			w->left_dirty++;
+		else if (!is_volatile(w, offset))
+			broken(w, RULE_UNFLUSHED, offset);
+	}
+}
+
+/* Nobody has the block: fresh data of a change set that was dropped. */
+static bool is_free(const struct watch *w, uint64_t offset)
+{
+	struct adit_fs *fs = w->s.fs;
+	uint64_t block = offset / ADIT_BLOCK, bit = block & (fs->group_blocks - 1);
+	uint32_t group = (uint32_t)(block >> fs->group_shift);
+
+	return adit__group_vol(fs, group)->incarnation == fs->incarnation &&
+	       !(adit__group_vol_bitmap(fs, group)[bit / 64] >> bit % 64 & 1);
+}
+
+static void look_at_waiting(struct watch *w)
+{
+	for (uint32_t i = 0; i < w->lines.waitings; i++) {
+		uint32_t n = w->lines.waiting[i];
+		uint64_t offset = (uint64_t)n * LINE;
+
+		if (!w->lines.line[n].waiting && w->s.fs && is_free(w, offset))
+			w->dropped++;
+		else
+			broken(w, RULE_UNFENCED, offset);
+	}
+	/* What was dropped is of no interest to whoever gets the block next. */
+	lines_forget_waiting(&w->lines);
+}
+
+static void look(struct watch *w, uint64_t c)
+{
+	w->calls++;
+	seen(NULL, 0);
+	for (uint32_t i = 0; i < w->lines.dirties; i++)
+		look_at_dirty(w, w->lines.dirty[i], c);
+	look_at_waiting(w);
+	if (w->compares)
+		lines_compare(&w->lines, w->s.pm.base);
+	memset(w->spent, 0, sizeof w->spent);
+}
+
+void watch_returned(struct watch *w)
+{
+	name_records(w);
+	look(w, w->s.fs->vol->c);
+}
+
+void watch_opened(struct watch *w)
+{
+	find_volatile(w);
+	memset(w->walked, 0, sizeof w->walked);
+	watch_returned(w);
+}
+
+void watch_quiet(struct watch *w)
+{
+	find_volatile(w);
+	look(w, UINT64_MAX);
+}
