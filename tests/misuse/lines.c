@@ -155,17 +155,6 @@ void lines_flush(struct lines *l, const uint8_t *base, uint64_t offset, uint64_t
 	}
 }
 
-void lines_forget_waiting(struct lines *l)
-{
-	for (uint32_t i = 0; i < l->waitings; i++) {
-		struct line_state *s = &l->line[l->waiting[i]];
-
-		s->waiting = s->nt = 0;
-		s->in_waiting = false;
-	}
-	l->waitings = 0;
-}
-
 void lines_fence(struct lines *l)
 {
 	uint32_t kept = 0;
@@ -173,7 +162,13 @@ void lines_fence(struct lines *l)
 	l->fences++;
 	if (l->waitings == 0)
 		l->broken(l->arg, RULE_EMPTY_FENCE, 0);
-	lines_forget_waiting(l);
+	for (uint32_t i = 0; i < l->waitings; i++) {
+		struct line_state *s = &l->line[l->waiting[i]];
+
+		s->waiting = s->nt = 0;
+		s->in_waiting = false;
+	}
+	l->waitings = 0;
 	for (uint32_t i = 0; i < l->dirties; i++) {
 		if (l->line[l->dirty[i]].dirty)
 			l->dirty[kept++] = l->dirty[i];

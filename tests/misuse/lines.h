@@ -62,8 +62,6 @@ void lines_reset(struct lines *, const uint8_t *pool);
 void lines_store(struct lines *, const uint8_t *base, uint64_t offset, uint64_t len, bool nt);
 void lines_flush(struct lines *, const uint8_t *base, uint64_t offset, uint64_t len);
 void lines_fence(struct lines *);
-/* As a fence, without one. */
-void lines_forget_waiting(struct lines *);
 
 /* Bytes of the pool that differ from the copy, volatile words aside, break RULE_UNRECORDED; the copy then
  * has them. */

@@ -10,6 +10,7 @@
 #include "core/alloc.h"
 #include "core/inode.h"
 #include "core/log.h"
+#include "fs/env.h"
 #include "media/record.h"
 #include "stores.h"
 
@@ -219,10 +220,11 @@ static void find_volatile(struct watch *w)
 {
 	const struct adit_super_pm *s = super(w);
 	struct adit_fs fs = {.pm = w->s.pm, .super = *s};
+	const char *why;
 	uint64_t offset;
 
-	/* mkfs on empty memory: as in the pool before, which is as large. */
-	if (get32(s->magic) != ADIT_MAGIC_SUPER)
+	/* Empty memory, or damage: as in the pool before, which is as large. */
+	if (adit__verify_super(&adit__env, s, w->s.pm.size_bytes, &why) != 0)
 		return;
 	adit__fs_geometry(&fs);
 	w->vol[0][0] = get64(s->vol_start) * ADIT_BLOCK;
@@ -329,30 +331,10 @@ static void look_at_dirty(struct watch *w, uint32_t n, uint64_t c)
 	}
 }
 
-/* Nobody has the block: fresh data of a change set that was dropped. */
-static bool is_free(const struct watch *w, uint64_t offset)
-{
-	struct adit_fs *fs = w->s.fs;
-	uint64_t block = offset / ADIT_BLOCK, bit = block & (fs->group_blocks - 1);
-	uint32_t group = (uint32_t)(block >> fs->group_shift);
-
-	return adit__group_vol(fs, group)->incarnation == fs->incarnation &&
-	       !(adit__group_vol_bitmap(fs, group)[bit / 64] >> bit % 64 & 1);
-}
-
 static void look_at_waiting(struct watch *w)
 {
-	for (uint32_t i = 0; i < w->lines.waitings; i++) {
-		uint32_t n = w->lines.waiting[i];
-		uint64_t offset = (uint64_t)n * LINE;
-
-		if (!w->lines.line[n].waiting && w->s.fs && is_free(w, offset))
-			w->dropped++;
-		else
-			broken(w, RULE_UNFENCED, offset);
-	}
-	/* What was dropped is of no interest to whoever gets the block next. */
-	lines_forget_waiting(&w->lines);
+	for (uint32_t i = 0; i < w->lines.waitings; i++)
+		broken(w, RULE_UNFENCED, (uint64_t)w->lines.waiting[i] * LINE);
 }
 
 static void look(struct watch *w, uint64_t c)

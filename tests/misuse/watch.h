@@ -7,8 +7,7 @@
  *     checkpoint that moves C past the record writes it back. With the words that applying raises:
  *     dirty_seq of the structure, the bitmap's word and the dirty_seq of its seal;
  *   - volatile words: the volatile region, the groups' volatile summaries and bitmaps, open_word and data_seq
- *     of inode slots;
- *   - of a change set that was dropped: fresh data, not fenced, in blocks that nobody has.
+ *     of inode slots.
  * Nothing else, and so after a checkpoint nothing but the volatile words.
  */
 #ifndef ADIT_TEST_WATCH_H
@@ -30,7 +29,7 @@ struct watch {
 	bool repairs;			  /* it is fsck -y */
 	unsigned spent[WATCH_ALLOWANCES]; /* what it has used of each allowance, see watch.c */
 	unsigned failures;
-	uint64_t calls, left_dirty, dropped, allowed;
+	uint64_t calls, left_dirty, allowed;
 	void (*failed)(void *arg, const char *what);
 	void *arg;
 };
