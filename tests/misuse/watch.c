@@ -10,7 +10,6 @@
 #include "core/alloc.h"
 #include "core/inode.h"
 #include "core/log.h"
-#include "fs/env.h"
 #include "media/record.h"
 #include "stores.h"
 
@@ -60,7 +59,7 @@ void watch_where(const struct watch *w, uint64_t offset, char *text, size_t len)
 static bool in_volatile_area(const struct watch *w, uint64_t offset)
 {
 	for (unsigned i = 0; i < 3; i++)
-		if (offset >= w->vol[i][0] && offset < w->vol[i][1])
+		if (offset >= w->vol[i].offset && offset < w->vol[i].end)
 			return true;
 	return false;
 }
@@ -216,27 +215,6 @@ void watch_finish(struct watch *w)
 	subject_finish(&w->s);
 }
 
-static void find_volatile(struct watch *w)
-{
-	const struct adit_super_pm *s = super(w);
-	struct adit_fs fs = {.pm = w->s.pm, .super = *s};
-	const char *why;
-	uint64_t offset;
-
-	/* Empty memory, or damage: as in the pool before, which is as large. */
-	if (adit__verify_super(&adit__env, s, w->s.pm.size_bytes, &why) != 0)
-		return;
-	adit__fs_geometry(&fs);
-	w->vol[0][0] = get64(s->vol_start) * ADIT_BLOCK;
-	w->vol[0][1] = w->vol[0][0] + get64(s->vol_blocks) * ADIT_BLOCK;
-	offset = adit__offset_of(&fs, adit__group_vol(&fs, 0));
-	w->vol[1][0] = offset;
-	w->vol[1][1] = offset + (uint64_t)fs.groups * ADIT_BLOCK;
-	offset = adit__offset_of(&fs, adit__group_vol_bitmap(&fs, 0));
-	w->vol[2][0] = offset;
-	w->vol[2][1] = offset + (uint64_t)fs.groups * fs.bitmap_blocks * ADIT_BLOCK;
-}
-
 void watch_begin(struct watch *w, const uint8_t *image)
 {
 	uint64_t bytes = w->lines.bytes;
@@ -251,7 +229,8 @@ void watch_begin(struct watch *w, const uint8_t *image)
 	memset(w->walked, 0, sizeof w->walked);
 	memset(w->spent, 0, sizeof w->spent);
 	w->failures = 0;
-	find_volatile(w);
+	/* Empty memory, or damage: as in the pool before, which is as large. */
+	(void)subject_volatile(&w->s, w->vol);
 }
 
 /* ---- after a call ----------------------------------------------------------------------------- */
@@ -357,13 +336,13 @@ void watch_returned(struct watch *w)
 
 void watch_opened(struct watch *w)
 {
-	find_volatile(w);
+	(void)subject_volatile(&w->s, w->vol);
 	memset(w->walked, 0, sizeof w->walked);
 	watch_returned(w);
 }
 
 void watch_quiet(struct watch *w)
 {
-	find_volatile(w);
+	(void)subject_volatile(&w->s, w->vol);
 	look(w, UINT64_MAX);
 }

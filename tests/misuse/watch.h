@@ -22,7 +22,7 @@ struct watch {
 	struct subject s;
 	struct lines lines;
 	uint64_t *named;		 /* of each word: the newest record that names it */
-	uint64_t vol[3][2];		 /* volatile areas: offset, end */
+	struct area vol[3];		 /* volatile */
 	uint64_t walked[ADIT_LANES_MAX]; /* records before this position were looked at */
 	bool compares;			 /* the whole pool with the copy, after each call */
 	/* The call under way. */

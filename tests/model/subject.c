@@ -8,8 +8,10 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "core/alloc.h"
 #include "core/file.h"
 #include "core/linux_abi.h"
+#include "core/log.h"
 #include "core/namei.h"
 #include "core/xattr.h"
 #include "fs/env.h"
@@ -209,6 +211,24 @@ void subject_abandon(struct subject *s)
 {
 	adit__core_abandon(s->fs);
 	s->fs = NULL;
+}
+
+bool subject_volatile(const struct subject *s, struct area area[3])
+{
+	const struct adit_super_pm *super = (const void *)s->pm.base;
+	struct adit_fs fs = {.pm = s->pm, .super = *super};
+	const char *why;
+
+	if (adit__verify_super(&adit__env, super, s->pm.size_bytes, &why) != 0)
+		return false;
+	adit__fs_geometry(&fs);
+	area[0].offset = get64(super->vol_start) * ADIT_BLOCK;
+	area[0].end = area[0].offset + get64(super->vol_blocks) * ADIT_BLOCK;
+	area[1].offset = adit__offset_of(&fs, adit__group_vol(&fs, 0));
+	area[1].end = area[1].offset + (uint64_t)fs.groups * ADIT_BLOCK;
+	area[2].offset = adit__offset_of(&fs, adit__group_vol_bitmap(&fs, 0));
+	area[2].end = area[2].offset + (uint64_t)fs.groups * fs.bitmap_blocks * ADIT_BLOCK;
+	return true;
 }
 
 /* ---- paths ------------------------------------------------------------------------------ */

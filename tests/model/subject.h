@@ -40,6 +40,12 @@ void subject_abandon(struct subject *);
 /* The operation on the core; now: its number. */
 int64_t subject_apply(struct subject *, const struct op *, int64_t now);
 
+/* The volatile areas, as the superblock has them; false: it is none, and they are left as they were. */
+struct area {
+	uint64_t offset, end;
+};
+bool subject_volatile(const struct subject *, struct area area[3]);
+
 /* compare.c */
 struct difference {
 	char text[1024];

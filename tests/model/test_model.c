@@ -17,6 +17,8 @@
 #include "core/check.h"
 #include "core/linux_abi.h"
 #include "core/namei.h"
+#include "chance.h"
+#include "proof.h"
 #include "subject.h"
 
 #define POOL_BYTES (12ull << 20) /* or a half or a third of it: the last is soon full */
@@ -26,20 +28,30 @@
 struct run {
 	struct subject s;
 	struct model m;
-	uint64_t seed, rng;
+	struct chance chance;
+	uint64_t seed;
 	int64_t now;
-	unsigned dirs, files; /* how wide the name space is */
-	bool greedy;	      /* much data in a small pool */
 	uint64_t done, refused, tried[OP_KINDS], worked[OP_KINDS];
 	char history[HISTORY][OP_TEXT_MAX];
 };
 
 static uint64_t total_ops, total_refused, total_tried[OP_KINDS], total_worked[OP_KINDS];
 static uint64_t total_compares;
+static struct proof *proof;
 
-static uint64_t below(struct run *r, uint64_t n)
+static void prove(uint64_t runs, unsigned failures)
 {
-	return op_random(&r->rng) % n;
+	static const char *const columns[] = {"tried", "succeeded"};
+
+	proof_count(proof, "operations", total_ops);
+	proof_count(proof, "refused for space", total_refused);
+	proof_count(proof, "whole trees compared", total_compares);
+	proof_count(proof, "pools", runs);
+	proof_matrix(proof, "operations", columns, 2);
+	for (unsigned i = 0; i < OP_KINDS; i++)
+		proof_row(proof, op_word((enum op_kind)i),
+			  (const uint64_t[]){total_tried[i], total_worked[i]});
+	proof_end(proof, failures);
 }
 
 static void fail(struct run *r, const char *what)
@@ -50,256 +62,8 @@ static void fail(struct run *r, const char *what)
 		if (r->history[(r->now + 1 + i) % HISTORY][0])
 			printf("  %s\n", r->history[(r->now + 1 + i) % HISTORY]);
 	printf("again: test_model %llu\n", (unsigned long long)r->seed);
+	prove(0, 1);
 	exit(1);
-}
-
-/* ---- choosing ------------------------------------------------------------------------ */
-
-static void choose_path(struct run *r, char *path)
-{
-	static const char *const pad[] = {"", "", "", "~40", "~255"};
-	uint64_t depth = below(r, 3);
-	size_t at = 0;
-
-	if (below(r, 12) == 0) {
-		snprintf(path, OP_PATH_MAX, "@%u", (unsigned)below(r, 4));
-		return;
-	}
-	for (uint64_t i = 0; i < depth; i++)
-		at += (size_t)snprintf(path + at, OP_PATH_MAX - at, "/d%u",
-				       (unsigned)below(r, r->dirs));
-	if (below(r, 6) == 0)
-		snprintf(path + at, OP_PATH_MAX - at, "/d%u", (unsigned)below(r, r->dirs));
-	else {
-		unsigned f = (unsigned)below(r, r->files);
-
-		/* The pad belongs to the number, so that names are met again. */
-		snprintf(path + at, OP_PATH_MAX - at, "/f%u%s", f,
-			 below(r, 300) == 0 ? "~256" : pad[f % 5]);
-	}
-}
-
-/* Down from "/" by chance: something that is there. */
-static uint32_t walk_path(struct run *r, char *path, uint32_t type)
-{
-	uint32_t node = MODEL_NONE;
-
-	for (unsigned tries = 0; tries < 8; tries++) {
-		size_t at = 0;
-
-		node = MODEL_ROOT;
-		path[0] = '\0';
-		while (r->m.node[node].entries && (at == 0 || below(r, 4))) {
-			const struct model_node *dir = &r->m.node[node];
-			const struct model_dirent *e = &dir->entry[below(r, dir->entries)];
-
-			if (at + e->len + 2 > 1000)
-				break;
-			at += (size_t)snprintf(path + at, OP_PATH_MAX - at, "/%.*s", (int)e->len,
-					       e->name);
-			node = e->node;
-		}
-		if (at == 0)
-			strcpy(path, "/");
-		if (at && (type == 0 || (r->m.node[node].mode & S_IFMT) == type))
-			break;
-	}
-	return node;
-}
-
-/* A name, there or not, in a directory that is there. */
-static void new_path(struct run *r, char *path)
-{
-	char last[OP_PATH_MAX];
-
-	if (below(r, 3) == 0) {
-		choose_path(r, path);
-		return;
-	}
-	if (walk_path(r, path, S_IFDIR) == MODEL_NONE)
-		path[0] = '\0';
-	choose_path(r, last);
-	if (strcmp(path, "/") == 0)
-		path[0] = '\0';
-	if (last[0] != '@' && strlen(path) + strlen(last) < OP_PATH_MAX)
-		strcat(path, strrchr(last, '/'));
-	else
-		strcat(path, "/x");
-}
-
-static uint64_t choose_offset(struct run *r)
-{
-	switch (below(r, 8)) {
-	case 0:
-		return 0;
-	case 1:
-		return below(r, 120);
-	case 2:
-		return below(r, 5000);
-	case 3:
-		return 4096 * below(r, 40);
-	case 4:
-		return 4096 * below(r, 40) + below(r, 4096);
-	case 5:
-		return 8 * below(r, 20000);
-	case 6:
-		return 4096 * below(r, 600);
-	default:
-		return below(r, 30) ? below(r, 200000) : (1ull << (20 + below(r, 44))) - below(r, 9);
-	}
-}
-
-static uint64_t choose_length(struct run *r)
-{
-	switch (below(r, 7)) {
-	case 0:
-		return below(r, 16);
-	case 1:
-		return below(r, 130);
-	case 2:
-		return below(r, 600);
-	case 3:
-		return 4096 * below(r, 5);
-	case 4:
-		return below(r, 20000);
-	case 5:
-		return 4096 + below(r, 3);
-	default:
-		return below(r, r->greedy ? 3 : 20) ? below(r, 9000) : below(r, 300000);
-	}
-}
-
-static const char *choose_xattr(struct run *r)
-{
-	static const char *const names[] = {
-		"user.a", "user.b", "user.c~200", "user.d", "user.e~255", "trusted.t", "security.s",
-		"security.capability", "system.posix_acl_access", "system.posix_acl_default",
-		"user.", "bad.name", "user.f~256", "user.g", "user.h", "user.i",
-	};
-
-	return names[below(r, sizeof names / sizeof *names)];
-}
-
-static void choose_numbers(struct run *r, struct op *op)
-{
-	static const uint32_t types[] = {S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK, S_IFREG};
-	static const int modes[] = {0, 1, 3, 0x10, 0x11, 3, 8, 0x20, 0x40, 0x41, 2, 9, 0x13, 0x80};
-
-	switch (op->kind) {
-	case OP_MKNOD:
-		op->n[0] = types[below(r, 5)] | 0644;
-		op->n[1] = (op->n[0] & S_IFMT) == S_IFCHR || (op->n[0] & S_IFMT) == S_IFBLK
-				   ? below(r, 1ull << 40) : 0;
-		break;
-	case OP_SYMLINK:
-		op->n[0] = below(r, 4) ? below(r, 150) : below(r, 4100);
-		break;
-	case OP_RENAME:
-		op->n[0] = below(r, 2) ? 0 : below(r, 9);
-		break;
-	case OP_WRITE:
-		op->n[0] = choose_offset(r);
-		op->n[1] = choose_length(r);
-		op->n[2] = below(r, 2);
-		break;
-	case OP_APPEND:
-		op->n[0] = choose_length(r);
-		break;
-	case OP_TRUNCATE:
-		op->n[0] = below(r, 4) ? choose_offset(r) : 0;
-		break;
-	case OP_FALLOCATE:
-		op->n[0] = (uint64_t)modes[below(r, sizeof modes / sizeof *modes)];
-		op->n[1] = choose_offset(r) % (1 << 22);
-		op->n[2] = choose_length(r);
-		if (below(r, 2)) {
-			op->n[1] &= ~4095ull;
-			op->n[2] = (op->n[2] & ~4095ull) + 4096;
-		}
-		break;
-	case OP_CHOWN:
-		op->n[0] = below(r, 3);
-		op->n[1] = below(r, 3);
-		break;
-	case OP_UTIME:
-		op->n[0] = op_random(&r->rng) >> 1;
-		op->n[1] = below(r, 1000);
-		break;
-	case OP_IFLAGS: /* mostly back to none */
-		op->n[0] = below(r, 4) ? below(r, 3) / 2 << 9 : below(r, 8) << 9;
-		break;
-	case OP_SETXATTR:
-		op->n[0] = below(r, 30) == 0 ? 60000 + below(r, 7000)
-					     : below(r, 3) ? below(r, 700) : below(r, 9000);
-		op->n[1] = below(r, 2) ? 0 : below(r, 5);
-		break;
-	default:
-		op->n[0] = op->kind == OP_CREATE || op->kind == OP_MKDIR || op->kind == OP_CHMOD
-				   ? below(r, 8) ? 0644 : below(r, 010000) : below(r, 4);
-		break;
-	}
-}
-
-static void choose_paths(struct run *r, struct op *op)
-{
-	uint32_t node = MODEL_NONE;
-
-	new_path(r, op->path2);
-	if (op->path2[0] == '@')
-		snprintf(op->path2, sizeof op->path2, "/f0");
-	if (below(r, 4) == 0)
-		choose_path(r, op->path);
-	else if (op->kind <= OP_SYMLINK)
-		new_path(r, op->path);
-	else if (op->kind >= OP_WRITE && op->kind <= OP_FALLOCATE)
-		node = walk_path(r, op->path, S_IFREG);
-	else
-		node = walk_path(r, op->path, op->kind == OP_RMDIR ? S_IFDIR : 0);
-	if (op->kind != OP_SETXATTR && op->kind != OP_RMXATTR)
-		return;
-	snprintf(op->path2, sizeof op->path2, "%s", choose_xattr(r));
-	if (node != MODEL_NONE && r->m.node[node].xattrs && below(r, 2)) {
-		const struct model_node *n = &r->m.node[node];
-
-		snprintf(op->path2, sizeof op->path2, "%s", n->xattr[below(r, n->xattrs)].name);
-	}
-}
-
-static void choose(struct run *r, struct op *op)
-{
-	static const unsigned char weight[OP_KINDS] = {
-		[OP_CREATE] = 14, [OP_MKDIR] = 8, [OP_MKNOD] = 3, [OP_SYMLINK] = 4, [OP_LINK] = 6,
-		[OP_UNLINK] = 10, [OP_RMDIR] = 4, [OP_RENAME] = 14, [OP_WRITE] = 20,
-		[OP_APPEND] = 8, [OP_TRUNCATE] = 8, [OP_FALLOCATE] = 12, [OP_CHMOD] = 2,
-		[OP_CHOWN] = 2, [OP_UTIME] = 2, [OP_IFLAGS] = 3, [OP_SETXATTR] = 8,
-		[OP_RMXATTR] = 4, [OP_TMPFILE] = 2, [OP_HOLD] = 4, [OP_RELEASE] = 6,
-		[OP_CHECKPOINT] = 1, [OP_LANE] = 2,
-	};
-	unsigned sum = 0, kind = 0;
-	uint64_t at;
-
-	for (unsigned i = 0; i < OP_KINDS; i++)
-		sum += weight[i];
-	for (at = below(r, sum); at >= weight[kind]; kind++)
-		at -= weight[kind];
-	memset(op, 0, sizeof *op);
-	op->kind = (enum op_kind)kind;
-	choose_paths(r, op);
-	if (op->kind == OP_TMPFILE && below(r, 2))
-		snprintf(op->path, sizeof op->path, "/");
-	choose_numbers(r, op);
-}
-
-/* Calls that need a name are given one. */
-static bool makes_sense(const struct op *op)
-{
-	switch (op->kind) {
-	case OP_CREATE: case OP_MKDIR: case OP_MKNOD: case OP_SYMLINK:
-	case OP_UNLINK: case OP_RMDIR: case OP_RENAME: case OP_TMPFILE:
-		return op->path[0] != '@';
-	default:
-		return true;
-	}
 }
 
 /* ---- running ---------------------------------------------------------------------------- */
@@ -440,16 +204,17 @@ static void empty(struct run *r, uint64_t before)
 
 static void run(uint64_t seed, unsigned ops)
 {
-	struct run r = {.seed = seed, .rng = seed};
+	struct run r = {.seed = seed, .chance = {.rng = seed}};
 	uint64_t blocks;
 
 	subject_weak_hash = seed % 5 == 0 ? 7 : 0;
 	/* Room for one change of an extent tree with two levels, not for two. */
 	subject_full_after = seed % 7 < 2 ? 2000 + 300 * (uint32_t)(seed % 11) : 0;
 	subject_full_room = 17920 + 200;
-	r.dirs = 1 + (unsigned)below(&r, 6);
-	r.files = seed % 4 == 0 ? 200 : 3 + (unsigned)below(&r, 20);
-	r.greedy = seed % 3 == 2;
+	r.chance.m = &r.m;
+	r.chance.dirs = 1 + (unsigned)chance_below(&r.chance, 6);
+	r.chance.files = seed % 4 == 0 ? 200 : 3 + (unsigned)chance_below(&r.chance, 20);
+	r.chance.greedy = seed % 3 == 2;
 	subject_init(&r.s, POOL_BYTES / (1 + seed % 3));
 	model_init(&r.m, 0755);
 	subject_now = r.m.now = 0;
@@ -461,14 +226,12 @@ static void run(uint64_t seed, unsigned ops)
 	for (unsigned i = 0; i < ops; i++) {
 		struct op op;
 
-		choose(&r, &op);
-		if (!makes_sense(&op))
-			continue;
+		chance_op(&r.chance, &op);
 		one(&r, &op);
-		if (below(&r, 200) == 0)
+		if (chance_below(&r.chance, 200) == 0)
 			look(&r);
-		if (below(&r, 400) == 0)
-			reopen(&r, below(&r, 2));
+		if (chance_below(&r.chance, 400) == 0)
+			reopen(&r, chance_below(&r.chance, 2));
 	}
 	look(&r);
 	empty(&r, blocks);
@@ -498,20 +261,24 @@ int main(int argc, char **argv)
 	unsigned ops = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 0) : OPS_A_RUN;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	proof = proof_begin("model", "R14", "random operations on the core and on a model of a file system: every result "
+					    "equal, whole trees equal now and then, nothing leaked at the end");
+	proof_seed(proof, seed);
 	if (argc > 1) {
 		run(strtoull(argv[1], NULL, 0), ops);
 		runs++;
 	}
 	for (; argc <= 1 && seconds() < until; runs++)
 		run(seed++, ops);
-	printf("model: %llu runs, %llu operations (%llu refused for space), %llu trees compared, no "
-	       "difference\n", (unsigned long long)runs, (unsigned long long)total_ops,
-	       (unsigned long long)total_refused, (unsigned long long)total_compares);
-	if (argc <= 1)
-		printf("model: seeds %llu to %llu\n", (unsigned long long)(seed - runs),
-		       (unsigned long long)(seed - 1));
 	for (unsigned i = 0; i < OP_KINDS; i++)
 		printf("  %-12s %9llu tried, %9llu succeeded\n", op_word((enum op_kind)i),
 		       (unsigned long long)total_tried[i], (unsigned long long)total_worked[i]);
+	if (argc <= 1)
+		printf("model: seeds %llu to %llu\n", (unsigned long long)(seed - runs),
+		       (unsigned long long)(seed - 1));
+	printf("model: %llu runs, %llu operations (%llu refused for space), %llu trees compared, no "
+	       "difference\n", (unsigned long long)runs, (unsigned long long)total_ops,
+	       (unsigned long long)total_refused, (unsigned long long)total_compares);
+	prove(runs, 0);
 	return 0;
 }
