@@ -14,6 +14,8 @@ static const char *const texts[RULES] = {
 	[RULE_CLEAN_FLUSH] = "flushed, with nothing stored since its last flush",
 	[RULE_STRAY_FLUSH] = "flushed, never stored to",
 	[RULE_EMPTY_FENCE] = "a fence with nothing to wait for",
+	[RULE_ORDER] =
+		"not yet durable when a record or a checkpoint slot that tells of it was stored",
 	[RULE_UNRECORDED] = "changed by a store that is not in pmem.h",
 };
 

@@ -28,7 +28,8 @@ enum rule {
 	RULE_CLEAN_FLUSH, /* flushed, with nothing stored since the last flush */
 	RULE_STRAY_FLUSH, /* flushed, never stored to */
 	RULE_EMPTY_FENCE, /* a fence with nothing to wait for */
-	RULE_UNRECORDED,  /* the pool changed by a store that is not in pmem.h */
+	RULE_ORDER, /* a record or a checkpoint slot stored before what it tells of was durable */
+	RULE_UNRECORDED, /* the pool changed by a store that is not in pmem.h */
 	RULES
 };
 

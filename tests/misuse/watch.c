@@ -149,9 +149,52 @@ static void seen(const void *dst, size_t len)
 		broken(watched, RULE_UNRECORDED, first);
 }
 
+/* A block that no durable record has given to anybody. */
+static bool is_fresh(const struct watch *w, uint64_t offset)
+{
+	uint64_t bitmap, word, seal, block = offset / ADIT_BLOCK;
+
+	adit__bitmap_where(w->s.fs, block, &bitmap, &word, &seal);
+	return !(get64(*(le64 *)adit__at(w->s.fs, word)) >> block % 64 & 1);
+}
+
+/* A record is about to count, or (slot) a checkpoint: what it tells of is durable. */
+static void look_at_order(struct watch *w, bool slot)
+{
+	for (uint32_t i = 0; i < w->lines.waitings; i++) {
+		uint64_t offset = (uint64_t)w->lines.waiting[i] * LINE;
+
+		if (slot || is_fresh(w, offset))
+			broken(w, RULE_ORDER, offset);
+	}
+	for (uint32_t i = 0; slot && i < w->lines.dirties; i++) {
+		uint64_t offset = (uint64_t)w->lines.dirty[i] * LINE;
+		uint64_t dirty = w->lines.line[w->lines.dirty[i]].dirty;
+
+		for (unsigned k = 0; k < LINE; k += 8)
+			if ((dirty >> k & 0xff) != 0 && !is_volatile(w, offset + k))
+				broken(w, RULE_ORDER, offset + k);
+	}
+}
+
+static void before_store(uint64_t offset)
+{
+	const struct adit_super_pm *s = super(watched);
+
+	/* mkfs has its own order: nothing counts before the superblock says so. */
+	if (get32(s->magic) != ADIT_MAGIC_SUPER || (get32(s->state) & ADIT_STATE_MAKING))
+		return;
+	if (between(offset, get64(s->ckpt_start), 2))
+		look_at_order(watched, true);
+	else if (watched->s.fs && between(offset, get64(s->lane_start),
+					  (uint64_t)get32(s->lanes) * get32(s->lane_blocks)))
+		look_at_order(watched, false);
+}
+
 static void on_store(struct adit_pm *pm, const void *dst, size_t len)
 {
 	seen(dst, len);
+	before_store(offset_of(dst));
 	if (!in_volatile_area(watched, offset_of(dst)))
 		lines_store(&watched->lines, pm->base, offset_of(dst), len, false);
 }
@@ -159,6 +202,7 @@ static void on_store(struct adit_pm *pm, const void *dst, size_t len)
 static void on_nt(struct adit_pm *pm, const void *dst, size_t len)
 {
 	seen(dst, len);
+	before_store(offset_of(dst));
 	/* mkfs clears the volatile areas so: that is no matter, but the copy must follow. */
 	lines_store(&watched->lines, pm->base, offset_of(dst), len, true);
 }

@@ -9,6 +9,9 @@
  *   - volatile words: the volatile region, the groups' volatile summaries and bitmaps, open_word and data_seq
  *     of inode slots.
  * Nothing else, and so after a checkpoint nothing but the volatile words.
+ *
+ * And within a call: when a record is stored, the fresh blocks that it gives an owner are fenced; when a checkpoint
+ * slot is, everything is.
  */
 #ifndef ADIT_TEST_WATCH_H
 #define ADIT_TEST_WATCH_H
