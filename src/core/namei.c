@@ -410,7 +410,8 @@ int adit__create_unnamed(struct adit_fs *fs, uint64_t dir, const struct adit_cre
 
 /* ---- link --------------------------------------------------------------------------- */
 
-static int link_locked(struct adit_op *op, uint64_t ino, uint64_t dir, const void *name, size_t len)
+static int link_locked(struct adit_op *op, uint64_t ino, uint64_t dir, const void *name, size_t len,
+		       bool unnamed)
 {
 	struct adit_fs *fs = op->fs;
 	const struct adit_inode_pm *seen;
@@ -436,8 +437,8 @@ static int link_locked(struct adit_op *op, uint64_t ino, uint64_t dir, const voi
 	if (get32(ip->nlink) >= ADIT_LINK_MAX)
 		return -EMLINK;
 	if (get32(ip->nlink) == 0) {
-		/* Only an unnamed file gets a first name; what is being freed does not. */
-		if (!(get32(ip->flags) & ADIT_IFLAG_ORPHAN) ||
+		/* Only an unnamed file gets a first name; what lost its last or is being freed does not. */
+		if (!unnamed || !(get32(ip->flags) & ADIT_IFLAG_ORPHAN) ||
 		    adit__inode_open_count(fs, adit__inode_slot(fs, ino)) == 0)
 			return -ENOENT;
 		err = adit__orphan_remove(op, ip);
@@ -455,7 +456,8 @@ static int link_locked(struct adit_op *op, uint64_t ino, uint64_t dir, const voi
 	return err ? err : adit__cs_commit(op->cs);
 }
 
-int adit__link(struct adit_fs *fs, uint64_t ino, uint64_t dir, const void *name, size_t len)
+static int link_file(struct adit_fs *fs, uint64_t ino, uint64_t dir, const void *name, size_t len,
+		     bool unnamed)
 {
 	const uint64_t want[2] = {dir, ino};
 	struct adit_op op;
@@ -468,9 +470,19 @@ int adit__link(struct adit_fs *fs, uint64_t ino, uint64_t dir, const void *name,
 	if (err)
 		return err;
 	adit__lock_inodes(&op, want, 2, 3);
-	err = link_locked(&op, ino, dir, name, len);
+	err = link_locked(&op, ino, dir, name, len, unnamed);
 	adit__op_end(&op);
 	return err;
+}
+
+int adit__link(struct adit_fs *fs, uint64_t ino, uint64_t dir, const void *name, size_t len)
+{
+	return link_file(fs, ino, dir, name, len, false);
+}
+
+int adit__link_unnamed(struct adit_fs *fs, uint64_t ino, uint64_t dir, const void *name, size_t len)
+{
+	return link_file(fs, ino, dir, name, len, true);
 }
 
 /* ---- unlink, rmdir ---------------------------------------------------------------------- */

@@ -36,6 +36,8 @@ struct adit_attr {
 #define ADIT_SET_MTIME_NOW 32u
 #define ADIT_SET_ATIME_NOW 64u
 #define ADIT_SET_IFLAGS 128u /* IMMUTABLE, APPEND, ATOMIC */
+/* What a new owner does to set-ID bits and capabilities, without one: chown(-1, -1). */
+#define ADIT_SET_NO_PRIVILEGES 256u
 
 int adit__lookup(struct adit_fs *, uint64_t dir, const void *name, size_t len, struct adit_id *out);
 /* ".." */
@@ -47,7 +49,10 @@ int adit__create(struct adit_fs *, uint64_t dir, const void *name, size_t len,
 /* O_TMPFILE: no name, an orphan that is held. */
 int adit__create_unnamed(struct adit_fs *, uint64_t dir, const struct adit_create *,
 			 struct adit_id *out);
+/* A further name: -ENOENT for a file that has none. */
 int adit__link(struct adit_fs *, uint64_t ino, uint64_t dir, const void *name, size_t len);
+/* The same for a file of adit__create_unnamed that the caller holds: its first name. */
+int adit__link_unnamed(struct adit_fs *, uint64_t ino, uint64_t dir, const void *name, size_t len);
 int adit__unlink(struct adit_fs *, uint64_t dir, const void *name, size_t len);
 int adit__rmdir(struct adit_fs *, uint64_t dir, const void *name, size_t len);
 #define ADIT_RENAME_NOREPLACE 1u

@@ -126,9 +126,9 @@ int adit_symlink(struct adit_pool *pool, const char *target, const char *path)
 /* ---- link ------------------------------------------------------------------------------------ */
 
 /* A file without a name gets its first only if it was opened so, and only once. */
-static bool may_name(const struct adit_walk *old, const struct adit_attr *attr)
+static bool is_linkable(const struct adit_walk *old)
 {
-	return attr->nlink != 0 || !old->empty || old->slot == NULL ||
+	return old->empty && old->slot != NULL &&
 	       __atomic_load_n(&old->slot->file->linkable, __ATOMIC_RELAXED);
 }
 
@@ -150,7 +150,7 @@ static int link_walked(struct adit_walk *old, struct adit_walk *new, bool follow
 	err = adit__walk_parent(new);
 	if (!err)
 		err = check_new_name(new, false);
-	if (!err && (S_ISDIR(attr.mode) || !may_name(old, &attr))) {
+	if (!err && (S_ISDIR(attr.mode) || (attr.nlink == 0 && !is_linkable(old)))) {
 		/* A name that is taken is the more important news. */
 		err = adit__lookup(fs, new->dir, new->name, new->len, &id);
 		if (err == 0)
@@ -158,7 +158,9 @@ static int link_walked(struct adit_walk *old, struct adit_walk *new, bool follow
 		else if (err == -ENOENT)
 			err = S_ISDIR(attr.mode) ? -EPERM : -ENOENT;
 	} else if (!err) {
-		err = adit__link(fs, attr.ino, new->dir, new->name, new->len);
+		/* Others may unlink it meanwhile: then adit__link refuses. */
+		err = (is_linkable(old) ? adit__link_unnamed : adit__link)(
+			fs, attr.ino, new->dir, new->name, new->len);
 		if (!err)
 			was_named(old);
 	}

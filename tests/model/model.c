@@ -310,7 +310,7 @@ static int do_link(struct model *m, const struct op *op)
 	struct model_node *n;
 	struct place p;
 	uint32_t i;
-	int err = model_resolve(m, op->path, &i);
+	int err = model_resolve(m, op->path, &i), slot;
 
 	if (!err)
 		err = resolve_place(m, op->path2, &p);
@@ -319,12 +319,18 @@ static int do_link(struct model *m, const struct op *op)
 	if (err)
 		return err;
 	n = &m->node[i];
+	slot = op_slot(op->path);
 	if (p.node != MODEL_NONE)
 		return -EEXIST;
 	if (m->node[p.dir].iflags & MODEL_IMMUTABLE)
 		return -EPERM;
 	if (ADIT_S_ISDIR(n->mode) || n->iflags & (MODEL_IMMUTABLE | MODEL_APPEND_ONLY))
 		return -EPERM;
+	/* What lost its last name gets no new one. */
+	if (n->nlink == 0 && (slot < 0 || !m->linkable[slot]))
+		return -ENOENT;
+	if (slot >= 0)
+		m->linkable[slot] = false;
 	n->nlink++;
 	n->ctime = m->now;
 	entry_add(m, p.dir, p.name, p.len, i);
@@ -579,6 +585,7 @@ static int do_tmpfile(struct model *m, const struct op *op)
 	m->node[i].nlink = 0;
 	m->node[i].holds = 1;
 	m->slot[op->n[0]] = i;
+	m->linkable[op->n[0]] = true;
 	return 0;
 }
 
@@ -595,6 +602,7 @@ static int do_hold(struct model *m, const struct op *op)
 		return err;
 	m->node[i].holds++;
 	m->slot[op->n[0]] = i;
+	m->linkable[op->n[0]] = false;
 	return 0;
 }
 

@@ -73,6 +73,7 @@ struct model {
 	struct model_node *node;
 	uint32_t nodes, used;
 	uint32_t slot[MODEL_SLOTS];
+	bool linkable[MODEL_SLOTS]; /* of O_TMPFILE, and not named yet */
 	int64_t number;	  /* of the operation */
 	int64_t now;	  /* its time */
 	uint64_t version; /* rises with every change */

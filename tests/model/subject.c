@@ -313,11 +313,18 @@ static int do_link(struct subject *s, const struct op *op)
 {
 	struct place p;
 	uint64_t ino;
-	int err = resolve(s, op->path, &ino);
+	int err = resolve(s, op->path, &ino), slot;
 
 	if (!err)
 		err = resolve_place(s, op->path2, &p);
-	return err ? err : adit__link(s->fs, ino, p.dir, p.name, p.len);
+	if (err)
+		return err;
+	slot = op_slot(op->path);
+	err = (slot >= 0 && s->linkable[slot] ? adit__link_unnamed : adit__link)(s->fs, ino, p.dir, p.name,
+										  p.len);
+	if (!err && slot >= 0)
+		s->linkable[slot] = false;
+	return err;
 }
 
 static int do_remove(struct subject *s, const struct op *op)
@@ -440,8 +447,10 @@ static int do_open(struct subject *s, const struct op *op)
 		err = adit__create_unnamed(s->fs, ino, &c, &id);
 		ino = id.ino;
 	}
-	if (!err)
+	if (!err) {
 		s->slot[op->n[0]] = ino;
+		s->linkable[op->n[0]] = op->kind == OP_TMPFILE;
+	}
 	return err;
 }
 

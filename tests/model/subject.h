@@ -16,6 +16,7 @@ struct subject {
 	struct adit_pm pm;
 	struct adit_fs *fs; /* NULL: closed */
 	uint64_t slot[MODEL_SLOTS]; /* inode number, 0: none */
+	bool linkable[MODEL_SLOTS]; /* of O_TMPFILE, and not named yet */
 	bool quiet;	    /* do not print what the core reports */
 	unsigned reports;
 	char report[256]; /* the last one */

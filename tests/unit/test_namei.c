@@ -275,11 +275,12 @@ static void unnamed(void **state)
 	assert_int_equal(attr(p, id.ino).nlink, 0);
 	assert_int_equal(attr(p, d).size, 0);
 	assert_int_equal(adit__release(p->fs, id.ino), 0);
-	assert_int_equal(adit__link(p->fs, id.ino, d, N("late")), -ENOENT);
+	assert_int_equal(adit__link_unnamed(p->fs, id.ino, d, N("late")), -ENOENT);
 	assert_int_equal(adit__create_unnamed(p->fs, d, &c, &id), 0);
 	assert_int_equal(adit__create_unnamed(p->fs, d, &c, &id2), 0);
 	write_at(p, id.ino, 0, 3000);
-	assert_int_equal(adit__link(p->fs, id.ino, d, N("named")), 0);
+	assert_int_equal(adit__link(p->fs, id.ino, d, N("named")), -ENOENT);
+	assert_int_equal(adit__link_unnamed(p->fs, id.ino, d, N("named")), 0);
 	assert_int_equal(attr(p, id.ino).nlink, 1);
 	assert_false(attr(p, id.ino).flags & ADIT_IFLAG_ORPHAN);
 	pool_crash(p);
@@ -558,7 +559,7 @@ static void attributes(void **state)
 	assert_int_equal(attr(p, f).mtime_ns, INT64_MAX);
 	assert_int_equal(attr(p, f).gid, 22);
 
-	assert_int_equal(adit__setattr(p->fs, f, 256, &a), -EINVAL);
+	assert_int_equal(adit__setattr(p->fs, f, 512, &a), -EINVAL);
 	assert_int_equal(adit__setattr(p->fs, 99999, ADIT_SET_MODE, &a), -ESTALE);
 	assert_int_equal(create(p, ROOT, "l", S_IFLNK | 0777), 0);
 	assert_int_equal(adit__setattr(p->fs, find(p, ROOT, "l"), ADIT_SET_MODE, &a), -EOPNOTSUPP);

@@ -253,6 +253,7 @@ static void do_unnamed(struct model *m)
 static void do_link(struct model *m)
 {
 	int d = pick_live(m, true), node = pick_live(m, false), err, want = 0;
+	bool unnamed = pick(m, 2);
 	unsigned k = pick(m, NAMES);
 
 	if (m->n[d].nlink == 0)
@@ -261,7 +262,10 @@ static void do_link(struct model *m)
 		want = -EEXIST;
 	else if (is_dir(&m->n[node]))
 		want = -EPERM;
-	err = adit__link(m->p->fs, m->n[node].ino, m->n[d].ino, names[k], strlen(names[k]));
+	else if (m->n[node].nlink == 0 && !unnamed)
+		want = -ENOENT;
+	err = (unnamed ? adit__link_unnamed : adit__link)(m->p->fs, m->n[node].ino, m->n[d].ino, names[k],
+							  strlen(names[k]));
 	assert_int_equal(err, want);
 	if (err)
 		return;
@@ -494,7 +498,7 @@ static int one_turn(struct thread *t)
 		err = adit__create_unnamed(fs, d1, &c, &id);
 		if (err)
 			return err;
-		err = adit__link(fs, id.ino, d2, n2, l2);
+		err = adit__link_unnamed(fs, id.ino, d2, n2, l2);
 		return may_happen(err) ? adit__release(fs, id.ino) : err;
 	case 8:
 		return adit__rename(fs, d1, n1, l1, d2, n2, l2, ADIT_RENAME_EXCHANGE);
