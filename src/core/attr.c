@@ -72,7 +72,8 @@ int adit__getattr(struct adit_fs *fs, uint64_t ino, struct adit_attr *out)
 #define SET_GIVEN_TIME (ADIT_SET_MTIME | ADIT_SET_ATIME)
 #define SET_NOW (ADIT_SET_MTIME_NOW | ADIT_SET_ATIME_NOW)
 #define SET_KNOWN                                                                                  \
-	(ADIT_SET_MODE | SET_OWNER | SET_GIVEN_TIME | SET_NOW | ADIT_SET_IFLAGS)
+	(ADIT_SET_MODE | SET_OWNER | SET_GIVEN_TIME | SET_NOW | ADIT_SET_IFLAGS |                  \
+	 ADIT_SET_NO_PRIVILEGES)
 #define IFLAGS_OF_USER (ADIT_IFLAG_ATOMIC | ADIT_IFLAG_IMMUTABLE | ADIT_IFLAG_APPEND)
 
 /* As notify_change of Linux: an append-only file may be touched, but not changed. */
@@ -126,7 +127,7 @@ static int set_locked(struct adit_op *op, uint64_t ino, unsigned what, const str
 
 	if (!err)
 		err = may_set(ip, what);
-	if (!err && what & SET_OWNER)
+	if (!err && what & (SET_OWNER | ADIT_SET_NO_PRIVILEGES))
 		err = change_owner(op->cs, ip, what, a);
 	if (err)
 		return err;
@@ -351,7 +352,7 @@ static int change_xattr(struct adit_fs *fs, uint64_t ino, const char *name, cons
 	size_t len = bounded_length(name);
 	struct adit_inode_pm *ip;
 	struct adit_op op;
-	int err = adit__xattr_check_name(name, len);
+	int err = len == 0 || len > ADIT_NAME_MAX ? -ERANGE : 0;
 
 	if (!err)
 		err = adit__op_begin_write(&op, fs);
@@ -359,8 +360,11 @@ static int change_xattr(struct adit_fs *fs, uint64_t ino, const char *name, cons
 		return err;
 	adit__lock_inode(&op, ino, true);
 	err = adit__cs_inode(op.cs, ino, &ip);
+	/* As Linux has it: whether anything may change comes before what the name is. */
 	if (!err && get32(ip->flags) & (ADIT_IFLAG_IMMUTABLE | ADIT_IFLAG_APPEND))
 		err = -EPERM;
+	if (!err)
+		err = adit__xattr_check_name(name, len);
 	if (!err)
 		err = xattr_fits(ip, name, -EPERM);
 	/* What new entries inherit is of directories only. */

@@ -151,10 +151,6 @@ static void put_size(void *arg, struct adit_fs *fs, struct adit_inode_pm *ip)
 {
 	const struct range *r = arg;
 
-	if (get64(ip->size) == r->size) {
-		ip->ctime_ns = put64((uint64_t)fs->env->now_ns());
-		return;
-	}
 	ip->size = put64(r->size);
 	adit__file_touch(fs, ip);
 }

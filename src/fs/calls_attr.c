@@ -242,15 +242,6 @@ struct change {
 	struct adit_attr to;
 };
 
-/* chown(-1, -1) changes no owner but takes set-ID bits away: name the owner there is. */
-static void complete(struct change *c, const struct adit_attr *now)
-{
-	if (c->what == 0) {
-		c->what = ADIT_SET_UID;
-		c->to.uid = now->uid;
-	}
-}
-
 static int change_walked(struct adit_walk *w, bool follow, struct change *c)
 {
 	struct adit_attr attr;
@@ -258,7 +249,6 @@ static int change_walked(struct adit_walk *w, bool follow, struct change *c)
 
 	if (err)
 		return err;
-	complete(c, &attr);
 	err = adit__setattr(w->pool->fs, attr.ino, c->what, &c->to);
 	(void)adit__release(w->pool->fs, attr.ino);
 	return err;
@@ -277,17 +267,6 @@ static int change_at(struct adit_pool *pool, int dirfd, const char *path, bool f
 	return rc;
 }
 
-static int change_ino(struct adit_pool *pool, uint64_t ino, struct change *c)
-{
-	struct adit_attr attr;
-	int err = c->what == 0 ? adit__getattr(pool->fs, ino, &attr) : 0;
-
-	if (err)
-		return err;
-	complete(c, &attr);
-	return adit__setattr(pool->fs, ino, c->what, &c->to);
-}
-
 static int change_fd(struct adit_pool *pool, int fd, struct change *c)
 {
 	struct adit_slot *slot = adit__fd_get(pool, fd);
@@ -296,7 +275,7 @@ static int change_fd(struct adit_pool *pool, int fd, struct change *c)
 	if (slot == NULL)
 		return -EBADF;
 	if (!(slot->access & ADIT_FD_PATH))
-		ADIT_GUARD(pool, rc, change_ino(pool, slot->ino, c));
+		ADIT_GUARD(pool, rc, adit__setattr(pool->fs, slot->ino, c->what, &c->to));
 	(void)adit__fd_put(pool, slot);
 	return rc;
 }
@@ -325,8 +304,9 @@ int adit_fchmod(struct adit_pool *pool, int fd, mode_t mode)
 
 static struct change owner_change(uid_t uid, gid_t gid)
 {
+	/* chown(-1, -1) changes no owner but takes set-ID bits away. */
 	return (struct change){
-		.what = (uid != (uid_t)-1 ? ADIT_SET_UID : 0) |
+		.what = ADIT_SET_NO_PRIVILEGES | (uid != (uid_t)-1 ? ADIT_SET_UID : 0) |
 			(gid != (gid_t)-1 ? ADIT_SET_GID : 0),
 		.to = {.uid = uid, .gid = gid},
 	};
@@ -440,8 +420,12 @@ int adit_utimensat(struct adit_pool *pool, int dirfd, const char *path, const st
 int adit_getflags(struct adit_pool *pool, int fd, unsigned *flags)
 {
 	struct adit_attr attr;
-	int rc = attr_of_fd(pool, fd, &attr);
+	struct adit_peek peek;
+	int rc;
 
+	if (!adit__peek(&pool->fds, fd, &peek) || peek.access & ADIT_FD_PATH)
+		return -EBADF;
+	rc = attr_of_fd(pool, fd, &attr);
 	if (rc != 0)
 		return rc;
 	*flags = (attr.flags & ADIT_IFLAG_IMMUTABLE ? ADIT_FL_IMMUTABLE : 0) |

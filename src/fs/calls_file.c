@@ -147,7 +147,6 @@ static int check_fallocate(int mode, off_t offset, off_t length)
 	const int known = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE |
 			  FALLOC_FL_ZERO_RANGE | FALLOC_FL_INSERT_RANGE | FALLOC_FL_UNSHARE_RANGE;
 	const int kind = mode & ~FALLOC_FL_KEEP_SIZE;
-	off_t end;
 
 	if (offset < 0 || length <= 0)
 		return -EINVAL;
@@ -158,7 +157,7 @@ static int check_fallocate(int mode, off_t offset, off_t length)
 	if ((kind == FALLOC_FL_COLLAPSE_RANGE || kind == FALLOC_FL_INSERT_RANGE) &&
 	    mode & FALLOC_FL_KEEP_SIZE)
 		return -EOPNOTSUPP;
-	return __builtin_add_overflow(offset, length, &end) ? -EFBIG : 0;
+	return 0;
 }
 
 int adit_fallocate(struct adit_pool *pool, int fd, int mode, off_t offset, off_t length)
@@ -236,7 +235,7 @@ static int check_range(struct copying *c, uint64_t size)
 		return -EINVAL;
 	c->bytes = c->in_at >= size ? 0 : min_u64(c->bytes, size - c->in_at);
 	c->bytes = min_u64(c->bytes, ADIT_RW_MAX);
-	if (c->bytes > 0 && c->out_at >= ADIT_FILE_SIZE_MAX)
+	if (c->out_at >= ADIT_FILE_SIZE_MAX)
 		return -EFBIG;
 	c->bytes = min_u64(c->bytes, ADIT_FILE_SIZE_MAX - c->out_at);
 	if (c->in->ino == c->out->ino && c->out_at + c->bytes > c->in_at &&
@@ -245,12 +244,17 @@ static int check_range(struct copying *c, uint64_t size)
 	return 0;
 }
 
-static ADIT_NOINLINE int size_of(struct adit_pool *pool, uint64_t ino, uint64_t *size)
+/* May it be copied to; and how much there is to copy. */
+static ADIT_NOINLINE int look_at_both(struct copying *c, uint64_t *size)
 {
 	struct adit_attr attr;
 	int rc;
 
-	ADIT_GUARD(pool, rc, adit__getattr(pool->fs, ino, &attr));
+	ADIT_GUARD(c->pool, rc, adit__getattr(c->pool->fs, c->out->ino, &attr));
+	if (rc == 0 && attr.flags & ADIT_IFLAG_IMMUTABLE)
+		rc = -EPERM;
+	if (rc == 0)
+		ADIT_GUARD(c->pool, rc, adit__getattr(c->pool->fs, c->in->ino, &attr));
 	*size = rc == 0 ? attr.size : 0;
 	return rc;
 }
@@ -291,7 +295,7 @@ static ssize_t copy_between(struct adit_pool *pool, struct adit_slot *in, off_t 
 	ssize_t rc = check_copy(in, out);
 
 	if (rc == 0)
-		rc = size_of(pool, in->ino, &size);
+		rc = look_at_both(&c, &size);
 	if (rc == 0)
 		rc = check_range(&c, size);
 	if (rc != 0 || c.bytes == 0)

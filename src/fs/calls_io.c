@@ -114,6 +114,12 @@ static inline int may_write(uint32_t access)
 	return ADIT_LIKELY(access & ADIT_FD_WRITE) ? 0 : -EBADF;
 }
 
+/* No range may reach beyond the last file position, wherever the file ends and wherever an append goes. */
+static inline bool beyond_positions(uint64_t offset, uint64_t bytes)
+{
+	return ADIT_UNLIKELY(bytes > (uint64_t)INT64_MAX - offset);
+}
+
 static inline ssize_t read_at(struct adit_pool *pool, int fd, const struct span *s, off_t offset)
 {
 	struct adit_peek peek;
@@ -124,6 +130,8 @@ static inline ssize_t read_at(struct adit_pool *pool, int fd, const struct span 
 	rc = may_read(peek.access, s);
 	if (ADIT_UNLIKELY(rc != 0 || s->bytes == 0))
 		return rc;
+	if (beyond_positions((uint64_t)offset, s->bytes))
+		return -EINVAL;
 	ADIT_GUARD(pool, rc, adit__file_read(pool->fs, peek.ino, s->iov, s->n, (uint64_t)offset));
 	if (ADIT_UNLIKELY(!adit__peek_still(&peek)))
 		return -EBADF;
@@ -212,6 +220,8 @@ static ssize_t write_at(struct adit_pool *pool, int fd, const struct span *s, of
 	if (ADIT_UNLIKELY(slot == NULL))
 		return -EBADF;
 	rc = may_write(slot->access);
+	if (rc == 0 && beyond_positions((uint64_t)offset, s->bytes))
+		rc = -EINVAL;
 	if (ADIT_LIKELY(rc == 0)) {
 		t = (struct target){pool, slot->ino, (uint64_t)offset,
 				    write_flags(pool, slot->file, rwf)};
@@ -246,8 +256,11 @@ ssize_t adit_pwritev(struct adit_pool *pool, int fd, const struct iovec *iov, in
 /* With the position's lock held. */
 static int64_t read_here(struct adit_pool *pool, struct adit_file *file, const struct span *s)
 {
-	int64_t got = adit__file_read(pool->fs, file->ino, s->iov, s->n, file->position);
+	int64_t got;
 
+	if (beyond_positions(file->position, s->bytes))
+		return -EINVAL;
+	got = adit__file_read(pool->fs, file->ino, s->iov, s->n, file->position);
 	if (got > 0)
 		file->position += (uint64_t)got;
 	return got;
@@ -257,6 +270,8 @@ static int64_t write_here(struct target *t, struct adit_file *file, const struct
 {
 	int64_t done;
 
+	if (beyond_positions(file->position, s->bytes))
+		return -EINVAL;
 	t->offset = file->position;
 	done = write_span(t, s);
 	if (done > 0)

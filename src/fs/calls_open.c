@@ -308,7 +308,7 @@ int adit_dup2(struct adit_pool *pool, int fd, int new_fd)
 
 #define SETTABLE_FLAGS (O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME)
 
-static ADIT_NOINLINE int may_clear_append(struct adit_pool *pool, const struct adit_file *file)
+static ADIT_NOINLINE int may_change_append(struct adit_pool *pool, const struct adit_file *file)
 {
 	struct adit_attr attr;
 	int rc;
@@ -323,8 +323,8 @@ static int set_flags(struct adit_pool *pool, struct adit_file *file, int flags)
 	int old = __atomic_load_n(&file->flags, __ATOMIC_RELAXED), next;
 	int rc = 0;
 
-	if (old & ~flags & O_APPEND)
-		rc = may_clear_append(pool, file);
+	if ((old ^ flags) & O_APPEND)
+		rc = may_change_append(pool, file);
 	if (rc != 0)
 		return rc;
 	do {

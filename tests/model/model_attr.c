@@ -95,12 +95,12 @@ static int xattr_error(const struct model_node *n, const char *name)
 		   strcmp(name, "system.posix_acl_default") == 0;
 	uint32_t type = ADIT_S_TYPE(n->mode);
 
+	if (n->iflags & (MODEL_IMMUTABLE | MODEL_APPEND_ONLY))
+		return -EPERM;
 	if (!starts(name, "user.") && !starts(name, "trusted.") && !starts(name, "security.") && !acl)
 		return -EOPNOTSUPP;
 	if (strcmp(strchr(name, '.'), ".") == 0)
 		return -EINVAL;
-	if (n->iflags & (MODEL_IMMUTABLE | MODEL_APPEND_ONLY))
-		return -EPERM;
 	if (starts(name, "user.") && type != S_IFREG && type != S_IFDIR)
 		return -EPERM;
 	return acl && type == S_IFLNK ? -EOPNOTSUPP : 0;

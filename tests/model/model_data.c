@@ -253,14 +253,11 @@ int model_fallocate(struct model_node *n, int mode, uint64_t from, uint64_t len,
 {
 	int err = fallocate_error(n, mode, from, len), what = mode & ~FALLOC_FL_KEEP_SIZE;
 	uint64_t to = from + len;
-	bool grows = !(mode & FALLOC_FL_KEEP_SIZE) && to > n->size;
-	uint64_t size = grows ? to : n->size;
+	uint64_t size = !(mode & FALLOC_FL_KEEP_SIZE) && to > n->size ? to : n->size;
 
 	if (err)
 		return err;
-	n->ctime = now;
-	if (grows || (what && what != FALLOC_FL_UNSHARE_RANGE))
-		n->mtime = now;
+	n->ctime = n->mtime = now;
 	switch (what) {
 	case FALLOC_FL_PUNCH_HOLE:
 		punch(n, from, to);
