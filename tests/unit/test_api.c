@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * test_api.c - pools through the public interface: making, opening, refusing, recovering, closing; media
- * errors; descriptors; threads. Contents and names: test_api_files.c; beside Linux: test_api_same.c.
+ * errors; descriptors; threads. Contents and names: test_api_files.c; beside Linux: tests/same.
  */
 #include "api.h"
 #include "core/log.h"

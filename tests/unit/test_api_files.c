@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * test_api_files.c - contents, names and attributes through the public interface: what tmpfs cannot be
- * compared with (test_api_same.c does the rest): all modes of fallocate, holes, atomic writes, flags,
+ * compared with (tests/same does the rest): all modes of fallocate, holes, atomic writes, flags,
  * paths at the root, unnamed files, cookies, a full pool.
  */
 #include "api.h"
