@@ -96,28 +96,30 @@ static int span_of_vector(struct span *s, const struct iovec *iov, int iovcnt)
 
 /* ---- by position ----------------------------------------------------------------------------- */
 
+/* No range may reach beyond the last file position, wherever the file ends and wherever an append goes. */
+static inline bool beyond_positions(uint64_t offset, uint64_t bytes)
+{
+	return ADIT_UNLIKELY(bytes > (uint64_t)INT64_MAX - offset);
+}
+
 /* Linux reads an empty vector, though not an empty buffer, from a directory. */
-static inline int may_read(uint32_t access, const struct span *s)
+static inline int may_read(uint32_t access, const struct span *s, uint64_t offset)
 {
 	if (ADIT_LIKELY((access & (ADIT_FD_READ | ADIT_FD_REGULAR)) ==
 			(ADIT_FD_READ | ADIT_FD_REGULAR)))
-		return 0;
+		return beyond_positions(offset, s->bytes) ? -EINVAL : 0;
 	if (!(access & ADIT_FD_READ))
 		return -EBADF;
 	if (s->vector && s->bytes == 0)
 		return 0;
+	if (beyond_positions(offset, s->bytes))
+		return -EINVAL;
 	return access & ADIT_FD_DIR ? -EISDIR : -EINVAL;
 }
 
 static inline int may_write(uint32_t access)
 {
 	return ADIT_LIKELY(access & ADIT_FD_WRITE) ? 0 : -EBADF;
-}
-
-/* No range may reach beyond the last file position, wherever the file ends and wherever an append goes. */
-static inline bool beyond_positions(uint64_t offset, uint64_t bytes)
-{
-	return ADIT_UNLIKELY(bytes > (uint64_t)INT64_MAX - offset);
 }
 
 static inline ssize_t read_at(struct adit_pool *pool, int fd, const struct span *s, off_t offset)
@@ -127,11 +129,9 @@ static inline ssize_t read_at(struct adit_pool *pool, int fd, const struct span 
 
 	if (ADIT_UNLIKELY(!adit__peek(&pool->fds, fd, &peek)))
 		return -EBADF;
-	rc = may_read(peek.access, s);
+	rc = may_read(peek.access, s, (uint64_t)offset);
 	if (ADIT_UNLIKELY(rc != 0 || s->bytes == 0))
 		return rc;
-	if (beyond_positions((uint64_t)offset, s->bytes))
-		return -EINVAL;
 	ADIT_GUARD(pool, rc, adit__file_read(pool->fs, peek.ino, s->iov, s->n, (uint64_t)offset));
 	if (ADIT_UNLIKELY(!adit__peek_still(&peek)))
 		return -EBADF;
@@ -286,7 +286,7 @@ static ssize_t read_span(struct adit_pool *pool, int fd, const struct span *s)
 
 	if (slot == NULL)
 		return -EBADF;
-	rc = may_read(slot->access, s);
+	rc = may_read(slot->access, s, 0);
 	if (rc == 0 && s->bytes > 0) {
 		pthread_mutex_lock(&slot->file->lock);
 		ADIT_GUARD(pool, rc, read_here(pool, slot->file, s));

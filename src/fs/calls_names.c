@@ -142,7 +142,6 @@ static int link_walked(struct adit_walk *old, struct adit_walk *new, bool follow
 {
 	struct adit_fs *fs = old->pool->fs;
 	struct adit_attr attr;
-	struct adit_id id;
 	int err = adit__walk_hold(old, follow, &attr);
 
 	if (err)
@@ -150,20 +149,11 @@ static int link_walked(struct adit_walk *old, struct adit_walk *new, bool follow
 	err = adit__walk_parent(new);
 	if (!err)
 		err = check_new_name(new, false);
-	if (!err && (S_ISDIR(attr.mode) || (attr.nlink == 0 && !is_linkable(old)))) {
-		/* A name that is taken is the more important news. */
-		err = adit__lookup(fs, new->dir, new->name, new->len, &id);
-		if (err == 0)
-			err = -EEXIST;
-		else if (err == -ENOENT)
-			err = S_ISDIR(attr.mode) ? -EPERM : -ENOENT;
-	} else if (!err) {
-		/* Others may unlink it meanwhile: then adit__link refuses. */
+	if (!err)
 		err = (is_linkable(old) ? adit__link_unnamed : adit__link)(
 			fs, attr.ino, new->dir, new->name, new->len);
-		if (!err)
-			was_named(old);
-	}
+	if (!err)
+		was_named(old);
 	(void)adit__release(fs, attr.ino);
 	return err;
 }

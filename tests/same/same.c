@@ -40,7 +40,7 @@ static struct {
 	int pool_fd;
 	bool skip[STEPS_MAX];
 	uint64_t done, cut, calls, refused, trees, failures;
-} all = {.lists = 700, .seed = 1};
+} all = {.lists = 1000, .seed = 1};
 
 /* ---- saying and comparing ------------------------------------------------------------------------- */
 
@@ -215,7 +215,7 @@ static void begin_list(const struct host *host, uint64_t seed)
 	t.step = 0;
 	t.epochs = 0;
 	t.flags = mix(seed * 11) % 4 == 0;
-	t.pauses = mix(seed * 7) % 16 == 0;
+	t.pauses = mix(seed * 7) % 32 == 0;
 	t.no_ctime = t.no_mtime = false;
 	clock_gettime(CLOCK_REALTIME, &t.began);
 	for (unsigned i = 0; i < FDS; i++)
