@@ -327,14 +327,13 @@ int adit__media_open_fd(struct adit_media *m, int fd, unsigned flags, uint64_t s
 	memset(m, 0, sizeof *m);
 	m->fd = fd;
 	m->read_only = flags & ADIT_MEDIA_RDONLY;
-	if (m->read_only && (flags & ADIT_MEDIA_CREATE))
-		return -EINVAL;
-	rc = assumed_domain(assume, &assume);
-	if (rc != 0)
-		return rc;
-	if (fstat(fd, &st) != 0)
-		return -errno;
-	rc = classify(m, &st);
+	rc = m->read_only && (flags & ADIT_MEDIA_CREATE) ? -EINVAL : 0;
+	if (rc == 0)
+		rc = assumed_domain(assume, &assume);
+	if (rc == 0 && fstat(fd, &st) != 0)
+		rc = -errno;
+	if (rc == 0)
+		rc = classify(m, &st);
 	if (rc == 0)
 		rc = find_size(m, &st, flags, size_bytes);
 	if (rc == 0)

@@ -183,6 +183,7 @@ static void test_open_errors(void **state)
 	assert_int_equal(adit__media_open(&m, in(shm_dir, "ro"),
 					  ADIT_MEDIA_CREATE | ADIT_MEDIA_RDONLY, MIB, 0),
 			 -EINVAL);
+	assert_int_equal(m.fd, -1);
 }
 
 static void test_assume(void **state)
