@@ -174,8 +174,6 @@ int adit__file_resume(struct adit_op *op, const struct adit_intent_pm *in)
 	struct adit_inode_pm *ip;
 	int err;
 
-	if (s.type == ADIT_INTENT_FREE)
-		return adit__inode_destroy(op, ino);
 	err = adit__cs_inode(op->cs, ino, &ip);
 	if (err && err != -ESTALE)
 		return err;
@@ -184,6 +182,9 @@ int adit__file_resume(struct adit_op *op, const struct adit_intent_pm *in)
 		adit__cs_intent(op->cs, ADIT_INTENT_NONE, 0, 0, 0, 0, 0, 0);
 		return adit__cs_commit(op->cs);
 	}
+	/* Intents have no checksum: what has names is not freed, whatever they say. */
+	if (s.type == ADIT_INTENT_FREE && get32(ip->nlink) == 0)
+		return adit__inode_destroy(op, ino);
 	if (!intent_is_sound(&s)) {
 		adit__report(op->fs, "inode %llu: intent of type %u makes no sense",
 			     (unsigned long long)ino, s.type);
