@@ -64,22 +64,29 @@ static bool in_volatile_area(const struct watch *w, uint64_t offset)
 	return false;
 }
 
-/* open_word or data_seq of a slot of the inode table. */
+#define NAMED_VOLATILE UINT64_MAX
+
+/* open_word or data_seq of a slot of the inode table. While the pool is not open, those that were seen before
+ * count: no record names such a word. */
 static bool is_inode_volatile(const struct watch *w, uint64_t offset)
 {
 	struct adit_fs *fs = w->s.fs;
 	uint64_t at = offset % ADIT_INODE_BYTES / 8 * 8, clusters;
 
-	if (!fs || (at != offsetof(struct adit_inode_pm, open_word) &&
-		    at != offsetof(struct adit_inode_pm, data_seq)))
+	if (at != offsetof(struct adit_inode_pm, open_word) &&
+	    at != offsetof(struct adit_inode_pm, data_seq))
 		return false;
+	if (!fs)
+		return w->named[offset / 8] == NAMED_VOLATILE;
 	clusters = get64(fs->root->next_ino) / ADIT_ICLUSTER_INODES;
 	for (uint64_t c = 0; c < clusters; c++) {
 		const void *slot = adit__inode_slot(fs, c * ADIT_ICLUSTER_INODES);
 		uint64_t begin = slot ? adit__offset_of(fs, slot) : UINT64_MAX;
 
-		if (offset >= begin && offset - begin < ADIT_ICLUSTER_BYTES)
+		if (offset >= begin && offset - begin < ADIT_ICLUSTER_BYTES) {
+			w->named[offset / 8] = NAMED_VOLATILE;
 			return true;
+		}
 	}
 	return false;
 }
@@ -347,9 +354,11 @@ static void look_at_dirty(struct watch *w, uint32_t n, uint64_t c)
 
 		if ((s->dirty >> i & 0xff) == 0)
 			continue;
+		if (is_volatile(w, offset))
+			continue;
 		if (w->named[offset / 8] > c)
 			w->left_dirty++;
-		else if (!is_volatile(w, offset))
+		else
 			broken(w, RULE_UNFLUSHED, offset);
 	}
 }
