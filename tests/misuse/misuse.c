@@ -285,11 +285,12 @@ static void large_groups(void)
 		"unlink /a; unlink /b; checkpoint";
 	static struct watch large;
 	struct op *ops;
-	int n = workload_parse(list, &ops);
+	int n;
 
 	snprintf(label, sizeof label, "large groups");
 	if (only && !strstr(label, only))
 		return;
+	n = workload_parse(list, &ops);
 	watch_init(&large, LARGE_BYTES);
 	large.compares = false;
 	large.failed = drop_broken; /* where its volatile areas are is not known before */
@@ -322,7 +323,7 @@ static void large_groups(void)
 static void mend(unsigned state, uint64_t seed)
 {
 	struct state *st = state_of(state);
-	uint8_t *image = malloc(POOL_BYTES);
+	uint8_t *image;
 	struct adit_check_options o = {.flags = ADIT_CHECK_REPAIR};
 	struct adit_check_result res;
 	struct adit_env env = adit__env;
@@ -334,6 +335,7 @@ static void mend(unsigned state, uint64_t seed)
 		 (unsigned long long)seed);
 	if (only && !strstr(label, only))
 		return;
+	image = malloc(POOL_BYTES);
 	if (!image)
 		abort();
 	memcpy(image, st->image, POOL_BYTES);

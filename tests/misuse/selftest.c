@@ -45,6 +45,7 @@ static const struct mistake {
 };
 
 static bool seen[RULES];
+static unsigned made;
 
 static void on_broken(void *arg, const char *what)
 {
@@ -54,18 +55,18 @@ static void on_broken(void *arg, const char *what)
 			seen[i] = true;
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-static void hidden(uint8_t *at, size_t len)
-{
-	(void)at, (void)len;
-}
-#else
+#ifdef MISUSE_CALLS
 void __asan_storeN_noabort(void *, size_t);
 
 /* As compiled code does it. */
 static void hidden(uint8_t *at, size_t len)
 {
 	__asan_storeN_noabort(at, len);
+}
+#else
+static void hidden(uint8_t *at, size_t len)
+{
+	(void)at, (void)len;
 }
 #endif
 
@@ -132,6 +133,7 @@ unsigned selftest(struct watch *w, const uint8_t *image)
 	for (unsigned i = 0; i < sizeof mistakes / sizeof *mistakes; i++) {
 		if (mistakes[i].events[0] == 'H' && stores_seen() == 0)
 			continue;
+		made++;
 		if (is_seen(w, &mistakes[i], image, block))
 			continue;
 		missed++;
@@ -145,5 +147,5 @@ unsigned selftest(struct watch *w, const uint8_t *image)
 
 unsigned selftest_count(void)
 {
-	return sizeof mistakes / sizeof *mistakes;
+	return made;
 }

@@ -7,7 +7,7 @@
 
 /* image: a closed pool of the watch's size. How many mistakes were not seen; each is printed. */
 unsigned selftest(struct watch *, const uint8_t *image);
-/* How many there are. */
+/* How many were made. */
 unsigned selftest_count(void);
 
 #endif
