@@ -115,8 +115,13 @@ ADIT_STATIC_ASSERT(sizeof(struct adit_vol_group) <= ADIT_BLOCK, "one block");
 
 #define ADIT_REC_MAX (96u * 1024) /* bytes of the largest record */
 #define ADIT_ATOMIC_MAX (64u * 1024) /* data bytes that one record may carry */
+/* Caches; a build for tests that open many pools makes them smaller. */
+#ifndef ADIT_VERIFIED_SLOTS
 #define ADIT_VERIFIED_SLOTS 65536u
+#endif
+#ifndef ADIT_CLUSTER_CACHE
 #define ADIT_CLUSTER_CACHE 8192u
+#endif
 
 struct adit_ckpt_work; /* log.c */
 
