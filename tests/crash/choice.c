@@ -22,6 +22,69 @@ static uint8_t *full_contents(const struct memory *m, const uint32_t *line, uint
 	return full;
 }
 
+/* In how many ways the line may be. */
+static uint64_t ways(const struct choices *c, uint32_t hot)
+{
+	const struct line *line = &c->m->line[c->hot[hot]];
+
+	if (c->by_subset && (line->all_nt || c->limits.weak) && line->pending < 17)
+		return 1ull << line->pending;
+	return line->pending + 1u;
+}
+
+/* 0: more than product_max. */
+static uint64_t product_of(const struct choices *c)
+{
+	uint64_t product = 1;
+
+	for (uint32_t i = 0; i < c->hots && product; i++) {
+		product *= ways(c, i);
+		if (product > c->limits.product_max)
+			product = 0;
+	}
+	return product;
+}
+
+static uint64_t sets_of(uint64_t n, unsigned most)
+{
+	uint64_t sets = n;
+
+	if (most > 1 && n > 1)
+		sets += n * (n - 1) / 2;
+	if (most > 2 && n > 2)
+		sets += n * (n - 1) * (n - 2) / 6;
+	return sets;
+}
+
+/* The k-th set of lines below n: 1 to 3 of them, none twice. */
+static unsigned set_number(uint64_t k, uint32_t n, uint32_t set[3])
+{
+	uint64_t pairs = (uint64_t)n * (n - 1) / 2;
+	uint32_t a, b;
+
+	if (k < n) {
+		set[0] = (uint32_t)k;
+		return 1;
+	}
+	k -= n;
+	if (k < pairs) {
+		for (a = 0; k >= n - 1 - a; a++)
+			k -= n - 1 - a;
+		set[0] = a;
+		set[1] = a + 1 + (uint32_t)k;
+		return 2;
+	}
+	k -= pairs;
+	for (a = 0; k >= (uint64_t)(n - 1 - a) * (n - 2 - a) / 2; a++)
+		k -= (uint64_t)(n - 1 - a) * (n - 2 - a) / 2;
+	for (b = a + 1; k >= n - 1 - b; b++)
+		k -= n - 1 - b;
+	set[0] = a;
+	set[1] = b;
+	set[2] = b + 1 + (uint32_t)k;
+	return 3;
+}
+
 void choices_init(struct choices *c, const struct memory *m, uint32_t since,
 		  const struct limits *limits, uint64_t seed)
 {
@@ -33,7 +96,6 @@ void choices_init(struct choices *c, const struct memory *m, uint32_t since,
 	c->cold = malloc((m->actives + 1) * sizeof *c->cold);
 	if (c->hot == NULL || c->cold == NULL)
 		abort();
-	c->product = 1;
 	for (uint32_t i = 0; i < m->actives; i++) {
 		uint32_t line = m->active[i], n = m->line[line].pending;
 
@@ -43,15 +105,18 @@ void choices_init(struct choices *c, const struct memory *m, uint32_t since,
 		}
 		c->hot[c->hots++] = line;
 		c->prefixes += n - 1;
-		if (c->product)
-			c->product *= n + 1;
-		if (c->product > limits->product_max)
-			c->product = 0;
 	}
+	c->by_subset = true;
+	c->product = product_of(c);
+	if (c->product == 0) {
+		c->by_subset = false;
+		c->product = product_of(c);
+	}
+	c->sets = sets_of(c->hots, limits->subset);
 	c->hot_full = full_contents(m, c->hot, c->hots);
 	c->cold_full = full_contents(m, c->cold, c->colds);
-	c->listed = EXTREMES + (c->product ? c->product
-					   : 2 * c->hots + 2 * c->prefixes + limits->samples);
+	c->listed = EXTREMES +
+		    (c->product ? c->product : 2 * c->sets + 2 * c->prefixes + limits->samples);
 	if (c->colds)
 		c->listed += limits->samples;
 	c->count = c->listed < limits->budget ? c->listed : limits->budget;
@@ -152,15 +217,43 @@ static void put_but_one(struct build *b, enum part part, uint32_t which, uint32_
 	}
 }
 
+/* Of the lines in the set all, of the others nothing; or the other way round. */
+static void put_set(struct build *b, enum part part, uint64_t k)
+{
+	struct lines hot = hot_lines(b);
+	uint32_t set[3];
+	unsigned n = set_number(k, hot.n, set);
+
+	if (part == NONE) {
+		for (unsigned i = 0; i < n; i++)
+			put_all(b, hot, set[i]);
+		return;
+	}
+	for (uint32_t i = 0, in = 0; i < hot.n; i++) {
+		if (in < n && set[in] == i)
+			in++;
+		else
+			put_all(b, hot, i);
+	}
+}
+
 static void put_product(struct build *b, uint64_t number)
 {
 	const struct choices *c = b->c;
+	uint8_t contents[LINE_BYTES];
 
 	for (uint32_t i = 0; i < c->hots; i++) {
-		uint32_t n = c->m->line[c->hot[i]].pending + 1;
+		uint64_t n = ways(c, i), which = number % n;
 
-		put_prefix(b, hot_lines(b), i, (uint32_t)(number % n));
 		number /= n;
+		if (n == c->m->line[c->hot[i]].pending + 1u) {
+			put_prefix(b, hot_lines(b), i, (uint32_t)which);
+		} else if (which == n - 1) {
+			put_all(b, hot_lines(b), i);
+		} else if (which) {
+			memory_line_subset(c->m, c->hot[i], which, contents);
+			b->put(b->arg, c->hot[i], contents);
+		}
 	}
 }
 
@@ -185,12 +278,10 @@ static void put_hot(struct build *b, uint64_t k)
 
 	if (c->product) {
 		put_product(b, k);
-	} else if (k < 2 * c->hots) {
-		which = (uint32_t)(k / 2);
-		n = c->m->line[c->hot[which]].pending;
-		put_but_one(b, k % 2 ? ALL : NONE, which, k % 2 ? 0 : n);
-	} else if (k < 2 * c->hots + 2 * c->prefixes) {
-		k -= 2 * c->hots;
+	} else if (k < 2 * c->sets) {
+		put_set(b, k % 2 ? ALL : NONE, k / 2);
+	} else if (k < 2 * c->sets + 2 * c->prefixes) {
+		k -= 2 * c->sets;
 		which = prefix_of(c, k / 2, &n);
 		put_but_one(b, k % 2 ? ALL : NONE, which, n);
 	} else {

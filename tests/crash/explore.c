@@ -7,113 +7,70 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/alloc.h"
-#include "core/check.h"
 #include "core/linux_abi.h"
+#include "explore_int.h"
 #include "fs/env.h"
-#include "seen.h"
 
-#define TORN 0x80000000u /* in a state's number: torn by the running operation */
-#define REFUSED 0x40000000u /* open said no, which is right while a pool is made */
-
-struct range {
-	uint64_t offset, len;
-};
-
-struct level {
-	struct explorer *x;
-	unsigned depth;
-	struct memory memory;
-	uint8_t *work;	 /* equal to memory.durable, but while an image is looked at */
-	uint8_t *live;	 /* depth > 0: where recovery runs recorded */
-	struct range *touched;
-	size_t touches, touch_room;
-	uint32_t *hashed, round; /* hash_now: lines that are in */
-	uint64_t image_hash; /* of `work` now */
-	/* Where we are: crash point `point` of operation `op`. */
-	int op;
-	unsigned point;
-	bool in_flight; /* the operation has not returned */
-	uint64_t number; /* of the image */
-};
-
-struct explorer {
-	struct tier tier;
-	uint64_t bytes;
-	struct level level[LEVELS];
-	struct subject s; /* level 0's */
-	/* Expected. */
-	const struct model *before, *after;
-	uint32_t before_id, after_id;
-	struct model_torn torn;
-	bool making; /* mkfs: refusing is right as well */
-	struct seen inputs, outputs; /* hash -> state */
-	struct counters total, by_op[OP_KINDS + 1]; /* the last: mkfs and open */
-	enum op_kind kind;
-	/* Volatile areas, as the superblock has them. */
-	struct range vol[3];
-	/* Replay. */
-	int want[LEVELS][3]; /* op, point, number; -1: any */
-	bool replay;
-	const char *label;
-	const struct op *ops;
-	int nops;
-	unsigned failures;
-};
+#define WHOLE_CHECK_EVERY 16u
 
 /* ---- failures ------------------------------------------------------------------------- */
 
-static void where(const struct explorer *x, unsigned depth, char *text, size_t len)
+void tally_where(const struct tally *t, char *text, size_t len)
 {
 	size_t at = 0;
 
-	for (unsigned i = 0; i <= depth && at < len; i++) {
-		const struct level *l = &x->level[i];
-
-		at += (size_t)snprintf(text + at, len - at, "%s%d.%u.%llu", i ? "/" : "", l->op,
-				       l->point, (unsigned long long)l->number);
-	}
+	for (int i = 0; i <= t->depth && at < len; i++)
+		at += (size_t)snprintf(text + at, len - at, "%s%d.%u.%llu", i ? "/" : "",
+				       t->at[i].op, t->at[i].point,
+				       (unsigned long long)t->at[i].number);
 }
 
-static ADIT_PRINTF(3, 4) void fail(struct explorer *x, unsigned depth, const char *format, ...)
+static void tell_where(const struct level *l)
 {
-	char id[ID_MAX * LEVELS], text[1500], op[OP_TEXT_MAX];
+	struct tally *t = l->x->tally;
+
+	t->depth = (int)l->depth;
+	t->at[l->depth].op = l->op;
+	t->at[l->depth].point = l->point;
+	t->at[l->depth].number = l->number;
+}
+
+void explorer_fail(struct explorer *x, unsigned depth, const char *format, ...)
+{
+	char id[ID_MAX * LEVELS], text[1500], op[OP_TEXT_MAX] = "";
+	const struct level *l = &x->level[0];
 	va_list args;
 
+	if (x->failed)
+		return;
+	x->failed = true;
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	where(x, depth, id, sizeof id);
-	x->failures++;
-	printf("FAILED %s: %s\n", x->label, text);
-	if (x->level[0].op > 0 && x->level[0].op <= x->nops) {
-		op_print(&x->ops[x->level[0].op - 1], op, sizeof op);
-		printf("  %s: %.300s\n", x->level[0].in_flight ? "in" : "after", op);
-	}
-	printf("  again: crash --replay '%s' %s %s\n", x->label, id, x->tier.name);
-	fflush(stdout);
+	for (unsigned i = 0; i <= depth; i++)
+		tell_where(&x->level[i]);
+	tally_where(x->tally, id, sizeof id);
+	if (l->op > 0 && l->op <= x->w->n)
+		op_print(&x->w->ops[l->op - 1], op, sizeof op);
+	snprintf(x->failure, sizeof x->failure,
+		 "FAILED %s: %s\n  %s: %.300s\n  again: crash --replay '%s' %s %s\n", x->w->label,
+		 text, l->in_flight ? "in" : "after", op[0] ? op : "open", x->w->label, id,
+		 x->w->tier);
+}
+
+const char *explorer_failure(const struct explorer *x)
+{
+	return x->failure;
+}
+
+bool explorer_met(const struct explorer *x)
+{
+	return x->met;
 }
 
 /* ---- recording -------------------------------------------------------------------------- */
 
-/* Whose stores these are: a level that records, or one that only remembers what to put back. */
-static struct {
-	struct level *record, *remember;
-} sink;
-
-static void touch(struct level *l, uint64_t offset, uint64_t len)
-{
-	if (l->touches == l->touch_room) {
-		l->touch_room = l->touch_room ? 2 * l->touch_room : 4096;
-		l->touched = realloc(l->touched, l->touch_room * sizeof *l->touched);
-		if (l->touched == NULL)
-			abort();
-	}
-	l->touched[l->touches++] = (struct range){offset, len};
-}
-
-static void crash_point(struct level *l);
-static void merged(void *arg, uint32_t line);
+struct sink explorer_sink;
 
 /* A store, word by word durable at once (of a long one, line by line): a crash point behind each. */
 static void store_in_order(struct level *l, uint64_t offset, const uint8_t *bytes, uint64_t len)
@@ -123,8 +80,8 @@ static void store_in_order(struct level *l, uint64_t offset, const uint8_t *byte
 	while (len > 0) {
 		uint64_t now = step - offset % step < len ? step - offset % step : len;
 
-		memory_store(&l->memory, offset, bytes, now, true);
-		memory_fence(&l->memory, merged, l);
+		level_store(l, offset, bytes, now, true);
+		level_fence(l);
 		crash_point(l);
 		offset += now;
 		bytes += now;
@@ -132,16 +89,27 @@ static void store_in_order(struct level *l, uint64_t offset, const uint8_t *byte
 	}
 }
 
+static void stepped(const struct level *l)
+{
+	if (l->depth == 0 && l->x->meeting)
+		meet_step(l->x);
+}
+
 static void stored(struct adit_pm *pm, const void *dst, size_t len, bool nt)
 {
 	uint64_t offset = (uint64_t)((const uint8_t *)dst - pm->base);
+	struct level *l = explorer_sink.record;
 
-	if (sink.record && sink.record->x->tier.in_order)
-		store_in_order(sink.record, offset, dst, len);
-	else if (sink.record)
-		memory_store(&sink.record->memory, offset, dst, len, nt);
-	else if (sink.remember)
-		touch(sink.remember, offset, len);
+	if (l == NULL) {
+		if (explorer_sink.remember)
+			level_touch(explorer_sink.remember, offset, len);
+		return;
+	}
+	if (l->x->w->budget->in_order)
+		store_in_order(l, offset, dst, len);
+	else
+		level_store(l, offset, dst, len, nt);
+	stepped(l);
 }
 
 static void on_store(struct adit_pm *pm, const void *dst, size_t len)
@@ -156,214 +124,54 @@ static void on_nt(struct adit_pm *pm, const void *dst, size_t len)
 
 static void on_flush(struct adit_pm *pm, const void *addr, size_t len)
 {
-	if (sink.record)
-		memory_flush(&sink.record->memory, (uint64_t)((const uint8_t *)addr - pm->base),
-			     len);
-}
+	struct level *l = explorer_sink.record;
 
-static void merged(void *arg, uint32_t line)
-{
-	struct level *l = arg;
-	uint64_t at = (uint64_t)line * LINE_BYTES;
-
-	memcpy(l->work + at, l->memory.durable + at, LINE_BYTES);
+	if (l == NULL)
+		return;
+	memory_flush(&l->memory, (uint64_t)((const uint8_t *)addr - pm->base), len);
+	stepped(l);
 }
 
 static void on_fence(struct adit_pm *pm)
 {
-	struct level *l = sink.record;
+	struct level *l = explorer_sink.record;
 
 	(void)pm;
-	if (l == NULL || l->x->tier.in_order)
+	if (l == NULL)
 		return;
-	crash_point(l);
-	memory_fence(&l->memory, merged, l);
+	if (!l->x->w->budget->in_order) {
+		crash_point(l);
+		level_fence(l);
+	}
+	stepped(l);
 }
 
 static struct adit_record_hooks hooks = {on_store, on_nt, on_flush, on_fence};
 
 /* ---- one image ---------------------------------------------------------------------------- */
 
-static void put_line(void *arg, uint32_t line, const uint8_t *contents)
-{
-	struct level *l = arg;
-	uint8_t *at = l->work + (uint64_t)line * LINE_BYTES;
-
-	l->image_hash -= memory_line_hash(line, at);
-	l->image_hash += memory_line_hash(line, contents);
-	memcpy(at, contents, LINE_BYTES);
-	touch(l, (uint64_t)line * LINE_BYTES, LINE_BYTES);
-}
-
-/* `work` is `durable` again. */
-static void put_back(struct level *l)
-{
-	for (size_t i = 0; i < l->touches; i++)
-		memcpy(l->work + l->touched[i].offset, l->memory.durable + l->touched[i].offset,
-		       l->touched[i].len);
-	l->touches = 0;
-	for (unsigned i = 0; i < sizeof l->x->vol / sizeof *l->x->vol; i++)
-		memcpy(l->work + l->x->vol[i].offset, l->memory.durable + l->x->vol[i].offset,
-		       l->x->vol[i].len);
-}
-
-/* The hash of `work` as it is now, from what was touched. */
-static uint64_t hash_now(struct level *l)
-{
-	uint64_t h = l->memory.hash;
-
-	l->round++;
-	for (size_t i = 0; i < l->touches; i++) {
-		uint64_t line = l->touched[i].offset / LINE_BYTES;
-		uint64_t last = (l->touched[i].offset + l->touched[i].len - 1) / LINE_BYTES;
-
-		for (; line <= last; line++) {
-			if (l->hashed[line] == l->round)
-				continue;
-			l->hashed[line] = l->round;
-			h -= memory_line_hash((uint32_t)line, l->memory.durable + line * LINE_BYTES);
-			h += memory_line_hash((uint32_t)line, l->work + line * LINE_BYTES);
-		}
-	}
-	return h;
-}
-
-static bool allowed(const struct explorer *x, uint32_t id)
-{
-	bool in_flight = x->level[0].in_flight;
-
-	if (id & REFUSED)
-		return in_flight && x->making;
-	if (id & TORN)
-		return in_flight && x->torn.node != MODEL_NONE && id == (TORN | x->after_id);
-	return id == x->after_id || (in_flight && id == x->before_id);
-}
-
-/* New files can be made, and go again. */
-static bool lives(struct explorer *x, struct subject *s, unsigned depth)
-{
-	static const char *const steps[] = {"create /live~30 0644", "write /live~30 0 5000",
-					    "setxattr /live~30 user.l 20", "unlink /live~30"};
-	struct adit_statfs st;
-	struct op op;
-
-	adit__core_statfs(s->fs, &st);
-	for (unsigned i = 0; i < sizeof steps / sizeof *steps; i++) {
-		int64_t got;
-
-		if (!op_parse(steps[i], &op))
-			abort();
-		got = subject_apply(s, &op, subject_now + 1);
-		if (got < 0 && !(got == -ENOSPC && st.available < 16)) {
-			fail(x, depth, "after recovery: %s: error %lld", steps[i], (long long)-got);
-			return false;
-		}
-		if (got < 0)
-			break;
-	}
-	return true;
-}
-
-/* Which state the recovered pool is in; 0 and a message when it is none. */
-static uint32_t identify(struct explorer *x, struct subject *s, unsigned depth)
-{
-	struct difference first, second;
-
-	if (compare(s, x->after, NULL, NULL, &first) == 0)
-		return x->after_id;
-	if (x->level[0].in_flight) {
-		if (compare(s, x->before, NULL, NULL, &second) == 0)
-			return x->before_id;
-		if (x->torn.node != MODEL_NONE &&
-		    compare(s, x->after, x->before, &x->torn, &second) == 0)
-			return TORN | x->after_id;
-		fail(x, depth, "neither after (%s) nor before (%s)", first.text, second.text);
-	} else {
-		fail(x, depth, "returned, but: %s", first.text);
-	}
-	return 0;
-}
-
-static uint32_t look(struct explorer *x, struct subject *s, unsigned depth)
-{
-	int64_t now = subject_now;
-	uint32_t lane = subject_lane;
-	char text[400] = "";
-	uint32_t id = identify(x, s, depth);
-	int found = id ? adit__check_quiet(s->fs, text, sizeof text) : 0;
-
-	x->total.recovered++;
-	x->by_op[x->kind].recovered++;
-	if (found) {
-		fail(x, depth, "check after recovery: %d: %s", found, text);
-		id = 0;
-	}
-	/* Half a mkfs has every reason to be spoken of. */
-	if (id && s->reports && !(x->making && x->level[0].in_flight)) {
-		fail(x, depth, "recovery complained: %s", s->report);
-		id = 0;
-	}
-	if (id && !lives(x, s, depth))
-		id = 0;
-	subject_now = now;
-	subject_lane = lane;
-	return id;
-}
-
-/* Recover `work` and say which state it is in (0: failed). */
-static uint32_t recover(struct level *l)
-{
-	struct explorer *x = l->x;
-	struct subject s;
-	uint64_t out;
-	uint32_t id;
-	int err;
-
-	subject_attach(&s, l->work, x->bytes);
-	s.quiet = true;
-	sink.record = NULL;
-	sink.remember = l;
-	err = subject_open(&s);
-	if (err) {
-		if (x->making && l->x->level[0].in_flight)
-			return REFUSED;
-		fail(x, l->depth, "open: error %d: %s", -err, s.report);
-		return 0;
-	}
-	out = hash_now(l);
-	id = seen_get(&x->outputs, out);
-	if (id == 0 || s.reports)
-		id = look(x, &s, l->depth);
-	seen_put(&x->outputs, out, id);
-	subject_abandon(&s);
-	return id;
-}
-
 /* The same image, its recovery recorded: crash points of the next level. */
 static void recover_recorded(struct level *l)
 {
 	struct explorer *x = l->x;
-	struct level *next = &x->level[l->depth + 1];
+	struct level *next = l->above;
+	uint32_t lane = subject_lane;
 	struct subject s;
 
-	memcpy(next->live, l->memory.durable, x->bytes);
-	for (size_t i = 0; i < l->touches; i++)
-		memcpy(next->live + l->touched[i].offset, l->work + l->touched[i].offset,
-		       l->touched[i].len);
-	memory_reset(&next->memory, next->live);
-	next->memory.hash = l->image_hash;
-	memcpy(next->work, next->live, x->bytes);
+	level_raise(l, x->areas);
 	next->op = 0;
-	next->point = 0;
 	subject_attach(&s, next->live, x->bytes);
 	s.quiet = true;
-	sink.record = next;
-	sink.remember = NULL;
-	x->total.nested++;
+	explorer_sink.record = next;
+	explorer_sink.remember = NULL;
+	subject_lane = (uint32_t)(l->number / 2 % 3);
+	x->tally->total.nested++;
+	x->tally->by_op[x->kind].nested++;
 	if (subject_open(&s) == 0) {
 		crash_point(next); /* opened, and nothing done yet */
 		subject_abandon(&s);
 	}
+	subject_lane = lane;
 }
 
 static bool is_wanted(const struct level *l)
@@ -374,17 +182,18 @@ static bool is_wanted(const struct level *l)
 	       (want[0] == l->op && want[1] == (int)l->point && want[2] == (int)l->number);
 }
 
-static bool wants_nested(const struct level *l, uint64_t distinct)
+static bool wants_nested(const struct level *l)
 {
 	const struct explorer *x = l->x;
 	/* Opening and making a pool are short: look closer. */
-	unsigned closer = x->kind == OP_KINDS ? 20 : 1;
+	unsigned closer = x->kind == TALLY_MAKING ? 20 : 1, nest = x->w->budget->nest[l->depth];
 
-	if (l->depth + 1 == LEVELS)
+	if (l->above == NULL)
 		return false;
 	if (x->replay)
 		return x->want[l->depth + 1][1] >= 0;
-	return x->tier.nest[l->depth] && distinct * closer % x->tier.nest[l->depth] < closer;
+	/* Chosen by what the image is, so that every workload and point has its share. */
+	return nest && (l->image_hash >> 7) % nest < closer;
 }
 
 /* For a look with other tools. */
@@ -400,125 +209,160 @@ static void keep_image(const struct level *l)
 	fclose(f);
 }
 
+static void count_distinct(const struct level *l)
+{
+	struct explorer *x = l->x;
+	struct tally *t = x->tally;
+	unsigned fence = x->level[0].point;
+
+	x->distinct++;
+	t->total.distinct++;
+	t->by_op[x->kind].distinct++;
+	t->by_fence[fence < TALLY_FENCES ? fence : TALLY_FENCES - 1]++;
+	t->by_level[l->depth]++;
+	t->matrix[x->kind][x->w->number]++;
+}
+
 static void one_image(struct level *l, const struct choices *c)
 {
 	struct explorer *x = l->x;
 	uint32_t id;
 	bool nested;
 
+	tell_where(l);
 	l->image_hash = l->memory.hash;
-	choices_build(c, l->number, put_line, l);
-	x->total.images++;
-	x->by_op[x->kind].images++;
+	choices_build(c, l->number, level_put_line, l);
+	x->tally->total.images++;
+	x->tally->by_op[x->kind].images++;
 	id = seen_get(&x->inputs, l->image_hash);
 	if (id && !x->replay) {
-		if (!allowed(x, id))
-			fail(x, l->depth, "recovers to a state that is not allowed here");
-		put_back(l);
+		if (!judge_allows(x, id))
+			explorer_fail(x, l->depth, "recovers to a state that is not allowed here");
+		level_put_back(l, x->areas);
 		return;
 	}
-	x->total.distinct++;
-	x->by_op[x->kind].distinct++;
-	nested = wants_nested(l, x->total.distinct);
+	count_distinct(l);
+	nested = wants_nested(l);
 	if (x->replay)
 		keep_image(l);
 	if (nested)
 		recover_recorded(l);
+	tell_where(l);
 	if (!nested || !x->replay)
-		id = recover(l);
-	if (id && !allowed(x, id))
-		fail(x, l->depth, "recovers to a state that is not allowed here");
+		id = judge(l);
+	if (id && !judge_allows(x, id))
+		explorer_fail(x, l->depth, "recovers to a state that is not allowed here");
 	seen_put(&x->inputs, l->image_hash, id);
-	put_back(l);
+	level_put_back(l, x->areas);
 }
 
-/*
- * All images of this moment. Called from within a fence of the core: its operation under way is put
- * aside meanwhile.
- */
-static void crash_point(struct level *l)
+/* Called from within a fence of the core: its operation under way is put aside meanwhile. */
+void crash_point(struct level *l)
 {
 	struct explorer *x = l->x;
-	struct level *record = sink.record, *remember = sink.remember;
+	struct sink sink = explorer_sink;
 	struct adit_op *under_way = adit__current_op;
+	void (*blocked)(void) = subject_blocked;
 	struct choices c;
 
-	l->point++;
 	if (l->depth == 0 && l->op < 0)
 		return; /* not asked for */
+	l->point++;
 	adit__current_op = NULL;
-	choices_init(&c, &l->memory, l->memory.stamp, &x->tier.limits[l->depth],
-		     ((uint64_t)l->op << 32 | l->point) * 0x9e3779b9u);
-	x->total.points++;
-	x->by_op[x->kind].points++;
-	for (l->number = 0; l->number < c.count && x->failures < 5; l->number++)
+	subject_blocked = NULL;
+	choices_init(&c, &l->memory, l->memory.stamp, &x->w->budget->limits[l->depth],
+		     x->w->seed ^ ((uint64_t)l->op << 32 | l->point) * 0x9e3779b9u);
+	x->tally->total.points++;
+	x->tally->by_op[x->kind].points++;
+	for (l->number = 0; l->number < c.count && !x->failed; l->number++)
 		if (is_wanted(l))
 			one_image(l, &c);
 	choices_finish(&c);
 	adit__current_op = under_way;
-	sink.record = record;
-	sink.remember = remember;
+	subject_blocked = blocked;
+	explorer_sink = sink;
 }
 
 /* ---- running -------------------------------------------------------------------------------- */
 
-/* Volatile words that no hook sees: what the live pool has there, the images get. Anything else that
- * differs was stored past the header that records. */
-static bool sync_volatile(struct explorer *x)
+/* The volatile word of an inode: its open count. */
+static bool only_open_count(const struct level *l, uint64_t line, const uint8_t *live,
+			    const uint8_t *contents)
+{
+	const struct adit_inode_pm *ip = (const void *)live;
+	uint8_t with[LINE_BYTES];
+
+	(void)l;
+	memcpy(with, contents, LINE_BYTES);
+	memcpy(with + 16, live + 16, 8);
+	return line % 4 == 0 && get32(ip->magic) == ADIT_MAGIC_INODE &&
+	       memcmp(with, live, LINE_BYTES) == 0;
+}
+
+static bool sync_page(struct explorer *x, uint64_t page)
 {
 	struct level *l = &x->level[0];
+	const uint64_t lines = MEMORY_PAGE / LINE_BYTES;
 	uint8_t contents[LINE_BYTES];
 
-	for (unsigned i = 0; i < sizeof x->vol / sizeof *x->vol; i++) {
-		memory_patch(&l->memory, x->vol[i].offset, x->s.pm.base + x->vol[i].offset,
-			     x->vol[i].len);
-		memcpy(l->work + x->vol[i].offset, x->s.pm.base + x->vol[i].offset, x->vol[i].len);
-	}
-	for (uint64_t line = 0; line < x->bytes / LINE_BYTES; line++) {
-		const uint8_t *live = x->s.pm.base + line * LINE_BYTES;
-		const struct adit_inode_pm *ip = (const void *)live;
-		uint32_t pending = l->memory.line[line].pending;
+	if (memcmp(l->memory.durable + page * MEMORY_PAGE, l->live + page * MEMORY_PAGE,
+		   MEMORY_PAGE) == 0)
+		return true;
+	for (uint64_t line = page * lines; line < (page + 1) * lines; line++) {
+		const uint8_t *live = l->live + line * LINE_BYTES;
 
-		if (line % 64 == 0 && memcmp(l->memory.durable + line * LINE_BYTES, live, 4096) == 0) {
-			line += 63;
-			continue;
-		}
-		if (pending == 0 &&
-		    memcmp(l->memory.durable + line * LINE_BYTES, live, LINE_BYTES) == 0)
-			continue;
-		memory_line_prefix(&l->memory, (uint32_t)line, pending, contents);
+		memory_line_prefix(&l->memory, (uint32_t)line, l->memory.line[line].pending,
+				   contents);
 		if (memcmp(contents, live, LINE_BYTES) == 0)
 			continue;
-		memcpy(contents + 16, live + 16, 8);
-		if (line % 4 || get32(ip->magic) != ADIT_MAGIC_INODE ||
-		    memcmp(contents, live, LINE_BYTES) != 0) {
-			fail(x, 0, "a store to %#llx was not recorded",
-			     (unsigned long long)(line * LINE_BYTES));
+		if (!only_open_count(l, line, live, contents)) {
+			explorer_fail(x, 0, "a store to %#llx was not recorded",
+				      (unsigned long long)(line * LINE_BYTES));
 			return false;
 		}
-		l->memory.hash -= memory_line_hash((uint32_t)line, l->memory.durable + line * 64);
-		memory_patch(&l->memory, line * LINE_BYTES + 16, live + 16, 8);
-		l->memory.hash += memory_line_hash((uint32_t)line, l->memory.durable + line * 64);
-		memcpy(l->work + line * LINE_BYTES + 16, live + 16, 8);
+		l->memory.hash -= memory_durable_hash(&l->memory, (uint32_t)line);
+		level_patch(l, line * LINE_BYTES + 16, 8);
+		l->memory.hash += memory_durable_hash(&l->memory, (uint32_t)line);
 	}
 	return true;
 }
 
-static void find_volatile(struct explorer *x, const struct adit_fs *fs)
+/* Volatile words that no hook sees: what the live pool has there, the images get. Anything else that
+ * differs was stored past the header that records: looked for where something was stored, or inodes
+ * are, and now and then everywhere. */
+bool sync_volatile(struct explorer *x)
 {
-	x->vol[0] = (struct range){get64(fs->super.vol_start) * ADIT_BLOCK,
-				   get64(fs->super.vol_blocks) * ADIT_BLOCK};
-	x->vol[1] = (struct range){(uint64_t)((uint8_t *)adit__group_vol(fs, 0) - fs->pm.base),
-				   ADIT_BLOCK * fs->groups};
-	x->vol[2] = (struct range){
-		(uint64_t)((uint8_t *)adit__group_vol_bitmap(fs, 0) - fs->pm.base),
-		ADIT_BLOCK * (uint64_t)fs->groups * fs->bitmap_blocks};
+	struct level *l = &x->level[0];
+	bool everywhere = x->runs % WHOLE_CHECK_EVERY == 0;
+	const uint64_t *inodes = x->w->state ? x->w->state->inode_pages : NULL;
+
+	for (unsigned i = 0; i < VOLATILE_AREAS; i++)
+		level_patch(l, x->areas[i].offset, x->areas[i].len);
+	for (uint64_t page = 0; page < x->bytes / MEMORY_PAGE; page++)
+		if ((everywhere || l->stale[page / 64] >> page % 64 & 1 ||
+		     (inodes && inodes[page / 64] >> page % 64 & 1)) &&
+		    !sync_page(x, page))
+			return false;
+	return true;
 }
 
-static void begin(struct explorer *x, const uint8_t *image, const char *label, const char *only)
+/* Nothing was left behind between images. */
+static void check_put_back(struct explorer *x)
 {
 	struct level *l = &x->level[0];
 
+	for (uint64_t page = 0; page < x->bytes / MEMORY_PAGE; page++)
+		if ((x->runs % WHOLE_CHECK_EVERY == 0 || l->stale[page / 64] >> page % 64 & 1) &&
+		    memcmp(l->work + page * MEMORY_PAGE, l->memory.durable + page * MEMORY_PAGE,
+			   MEMORY_PAGE) != 0) {
+			explorer_fail(x, 0, "recovery stored past the header that records");
+			level_forget(l);
+			return;
+		}
+}
+
+static void want(struct explorer *x, const char *only)
+{
 	for (unsigned i = 0; i < LEVELS; i++)
 		x->want[i][0] = x->want[i][1] = x->want[i][2] = -1;
 	x->replay = only != NULL;
@@ -527,152 +371,196 @@ static void begin(struct explorer *x, const uint8_t *image, const char *label, c
 			abort();
 		only = strchr(only, '/') ? strchr(only, '/') + 1 : "";
 	}
-	x->label = label;
+}
+
+static void begin(struct explorer *x, const struct workload *w, const uint8_t *image)
+{
+	struct level *l = &x->level[0];
+
+	x->w = w;
+	want(x, w->only);
 	seen_clear(&x->inputs);
 	seen_clear(&x->outputs);
-	memory_reset(&l->memory, image);
-	memcpy(l->work, image, x->bytes);
-	memcpy(x->s.pm.base, image, x->bytes);
-	memset(x->s.slot, 0, sizeof x->s.slot);
-	x->s.reports = 0;
-	x->making = false;
+	level_reset(l, image, x->areas);
+	subject_attach(&x->s, l->live, x->bytes);
+	x->s.quiet = true;
+	x->failed = x->making = false;
+	x->met = true;
+	x->failure[0] = '\0';
+	x->distinct = 0;
 	x->torn.node = MODEL_NONE;
+	x->kind = (enum op_kind)TALLY_MAKING;
+	x->runs++;
 	l->memory.stamp = 0;
 	l->op = -1;
-	l->point = 0;
-	sink.record = l;
-	sink.remember = NULL;
+	explorer_sink = (struct sink){.record = l};
 	adit__record = &hooks;
 }
 
-/* What is compared with: a restart leaves nothing open. */
-static void expect(struct model *restarted, const struct model *m)
+static bool finish(struct explorer *x)
 {
-	model_clone(restarted, m);
-	model_restart(restarted);
+	explorer_sink = (struct sink){0};
+	adit__record = NULL;
+	if (x->s.fs)
+		subject_abandon(&x->s);
+	return !x->failed;
 }
 
-static bool step(struct explorer *x, struct model *m, const struct op *op, int64_t now, bool looked)
-{
-	struct level *l = &x->level[0];
-	uint64_t version = m->version;
-	struct model before, after, saved;
-	int64_t want, got;
+/* ---- what is expected --------------------------------------------------------------------- */
 
-	model_clone(&saved, m);
-	expect(&before, m);
+/* A restart leaves nothing open. */
+static void restarted(struct model *to, const struct model *m)
+{
+	model_clone(to, m);
+	model_restart(to);
+}
+
+void expect(struct explorer *x, struct model *m, const struct op *op, int64_t now,
+	    struct expected *e)
+{
+	uint64_t version = m->version;
+
+	model_clone(&e->saved, m);
+	restarted(&e->before, m);
 	x->torn = model_may_tear(m, op);
-	want = model_apply(m, op, now);
-	expect(&after, m);
-	x->before = &before;
-	x->after = &after;
+	e->want = model_apply(m, op, now);
+	restarted(&e->after, m);
+	x->before = &e->before;
+	x->after = &e->after;
 	if (m->version != version)
 		x->before_id = x->after_id++;
 	else
 		x->before_id = x->after_id;
 	x->kind = op->kind;
+}
+
+bool expect_result(struct explorer *x, struct model *m, struct expected *e, int64_t got)
+{
+	if (got == -ENOSPC && e->want >= 0) {
+		/* Nothing has happened. */
+		model_finish(m);
+		model_clone(m, &e->saved);
+		x->after = &e->before;
+		x->after_id = x->before_id;
+		e->want = got;
+	}
+	if (got != e->want)
+		explorer_fail(x, 0, "the core says %lld, the model %lld", (long long)got,
+			      (long long)e->want);
+	return got == e->want;
+}
+
+void expect_finish(struct expected *e)
+{
+	model_finish(&e->before);
+	model_finish(&e->after);
+	model_finish(&e->saved);
+}
+
+static bool step(struct explorer *x, struct model *m, int i, bool looked)
+{
+	const struct op *op = &x->w->ops[i];
+	int64_t now = x->w->state->now + 1 + i, got;
+	struct level *l = &x->level[0];
+	struct expected e;
+
+	expect(x, m, op, now, &e);
+	l->op = looked ? i + 1 : -1;
 	if (looked && !sync_volatile(x))
 		goto out;
 	l->memory.stamp++;
 	l->point = 0;
 	l->in_flight = true;
-	if (!looked)
-		l->op = -1;
 	got = subject_apply(&x->s, op, now);
-	if (got == -ENOSPC && want >= 0) {
-		/* Nothing has happened. */
-		model_finish(m);
-		model_clone(m, &saved);
-		x->after = &before;
-		x->after_id = x->before_id;
-		want = got;
-	}
-	if (got != want)
-		fail(x, 0, "the core says %lld, the model %lld", (long long)got, (long long)want);
+	l->memory.thread = subject_lane % MEMORY_THREADS;
 	l->in_flight = false;
-	if (x->s.reports)
-		fail(x, 0, "complained: %s", x->s.report);
-	else if (looked && sync_volatile(x) && got == want)
-		crash_point(l);
+	if (x->failed)
+		goto out;
+	if (expect_result(x, m, &e, got)) {
+		if (x->s.reports)
+			explorer_fail(x, 0, "complained: %s", x->s.report);
+		else if (looked && sync_volatile(x))
+			crash_point(l);
+	}
 out:
-	model_finish(&before);
-	model_finish(&after);
-	model_finish(&saved);
-	return x->failures == 0;
+	expect_finish(&e);
+	return !x->failed;
 }
 
-bool explore(struct explorer *x, const struct state *state, const struct op *ops, int n, int from,
-	     const char *label, const char *only)
+/* "meet", and the two behind it. */
+static bool is_meeting(const struct workload *w, int i)
 {
+	return w->ops[i].kind == OP_MEET && i + 2 < w->n &&
+	       (w->ops[i + 1].kind == OP_CHECKPOINT || w->ops[i + 2].kind == OP_CHECKPOINT);
+}
+
+static void run_all(struct explorer *x, struct model *m)
+{
+	const struct workload *w = x->w;
+
+	for (int i = 0; i < w->n; i++) {
+		if (is_meeting(w, i)) {
+			if (!meet(x, m, &w->ops[i], i + 1, w->state->now + 1 + i))
+				return;
+			i += 2;
+		} else if (!step(x, m, i, i + 1 >= w->from)) {
+			return;
+		}
+	}
+}
+
+bool explore(struct explorer *x, const struct workload *w)
+{
+	const struct state *state = w->state;
 	struct level *l = &x->level[0];
 	struct model m, start;
 
-	begin(x, state->image, label, only);
-	x->failures = 0;
-	x->ops = ops;
-	x->nops = n;
+	memcpy(x->areas, state->areas, sizeof x->areas);
+	begin(x, w, state->image);
 	subject_now = state->now;
 	subject_lane = state->lane;
 	subject_full_after = state->full_after;
 	subject_full_room = state->full_room;
+	l->memory.thread = subject_lane % MEMORY_THREADS;
 	model_clone(&m, &state->model);
-	expect(&start, &m);
+	restarted(&start, &m);
 	x->before = x->after = &start;
 	x->before_id = x->after_id = 1;
-	x->kind = OP_KINDS;
 	l->in_flight = true;
-	l->op = from == 0 ? 0 : -1;
-	x->s.quiet = true;
+	l->op = w->from == 0 ? 0 : -1;
 	if (subject_open(&x->s) != 0) {
-		fail(x, 0, "open: %s", x->s.report);
-		goto out;
+		explorer_fail(x, 0, "open: %s", x->s.report);
+	} else if (sync_volatile(x)) {
+		if (w->from == 0)
+			crash_point(l);
+		run_all(x, &m);
 	}
-	find_volatile(x, x->s.fs);
-	if (!sync_volatile(x))
-		goto out;
-	if (from == 0)
-		crash_point(l);
-	for (int i = 0; i < n; i++) {
-		bool looked = i + 1 >= from;
-
-		l->op = i + 1;
-		if (!step(x, &m, &ops[i], state->now + 1 + i, looked))
-			break;
-	}
-	/* Nothing was left behind between images. */
-	if (!x->failures && memcmp(l->work, l->memory.durable, x->bytes) != 0)
-		fail(x, 0, "recovery stored past the header that records");
-out:
-	sink.record = NULL;
-	adit__record = NULL;
-	if (x->s.fs)
-		subject_abandon(&x->s);
+	if (!x->failed)
+		check_put_back(x);
 	model_finish(&start);
 	model_finish(&m);
-	return x->failures == 0;
+	return finish(x);
 }
 
-bool explore_mkfs(struct explorer *x, const uint8_t *old, const struct model *was, const char *label,
-		  const char *only)
+bool explore_mkfs(struct explorer *x, const uint8_t *old, const struct model *was,
+		  const struct workload *w)
 {
 	struct level *l = &x->level[0];
-	uint8_t *zeros = calloc(1, x->bytes);
 	struct model empty;
 	int err;
 
-	if (zeros == NULL)
+	if (x->zeros == NULL)
+		x->zeros = calloc(1, x->bytes);
+	if (x->zeros == NULL)
 		abort();
 	/* Where the volatile areas will be. */
-	x->s.quiet = true;
+	subject_attach(&x->s, l->live, x->bytes);
 	if (subject_mkfs(&x->s, 2) || subject_open(&x->s))
 		abort();
-	find_volatile(x, x->s.fs);
+	state_areas(x->s.fs, x->areas);
 	subject_abandon(&x->s);
-	begin(x, old ? old : zeros, label, only);
-	free(zeros);
-	x->failures = 0;
-	x->ops = NULL;
-	x->nops = 0;
+	level_forget(l);
+	begin(x, w, old ? old : x->zeros);
 	subject_now = 0;
 	subject_lane = 0;
 	model_init(&empty, 0755);
@@ -681,68 +569,42 @@ bool explore_mkfs(struct explorer *x, const uint8_t *old, const struct model *wa
 	x->before_id = was ? 2 : 1;
 	x->after_id = 1;
 	x->making = true;
-	x->kind = OP_KINDS;
 	l->op = 0;
 	l->in_flight = true;
 	err = subject_mkfs(&x->s, 2);
 	l->in_flight = false;
 	if (err)
-		fail(x, 0, "mkfs: error %d", -err);
-	else
+		explorer_fail(x, 0, "mkfs: error %d", -err);
+	else if (!x->failed)
 		crash_point(l);
-	sink.record = NULL;
-	adit__record = NULL;
 	model_finish(&empty);
-	return x->failures == 0;
+	return finish(x);
 }
 
 /* ---- the explorer itself ---------------------------------------------------------------------- */
 
-struct explorer *explorer_create(uint64_t bytes, const struct tier *tier)
+struct explorer *explorer_create(uint64_t bytes, struct tally *tally)
 {
 	struct explorer *x = calloc(1, sizeof *x);
 
 	if (x == NULL)
 		abort();
-	x->tier = *tier;
+	x->tally = tally;
 	x->bytes = bytes;
-	subject_init(&x->s, bytes);
 	for (unsigned i = 0; i < LEVELS; i++) {
-		struct level *l = &x->level[i];
-
-		l->x = x;
-		l->depth = i;
-		memory_init(&l->memory, bytes);
-		l->work = malloc(bytes);
-		l->hashed = calloc(bytes / LINE_BYTES, sizeof *l->hashed);
-		l->live = malloc(bytes);
-		if (l->work == NULL || l->live == NULL || l->hashed == NULL)
-			abort();
+		level_init(&x->level[i], x, i, bytes);
+		if (i)
+			x->level[i - 1].above = &x->level[i];
 	}
 	return x;
 }
 
 void explorer_destroy(struct explorer *x)
 {
-	for (unsigned i = 0; i < LEVELS; i++) {
-		memory_finish(&x->level[i].memory);
-		free(x->level[i].work);
-		free(x->level[i].live);
-		free(x->level[i].touched);
-		free(x->level[i].hashed);
-	}
+	for (unsigned i = 0; i < LEVELS; i++)
+		level_finish(&x->level[i]);
 	seen_finish(&x->inputs);
 	seen_finish(&x->outputs);
-	subject_finish(&x->s);
+	free(x->zeros);
 	free(x);
-}
-
-const struct counters *explorer_counters(const struct explorer *x)
-{
-	return &x->total;
-}
-
-const struct counters *explorer_by_op(const struct explorer *x, unsigned kind)
-{
-	return &x->by_op[kind];
 }

@@ -7,13 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/check.h"
 #include "media/record.h"
-
-static uint64_t points, operations;
 
 struct shared {
 	uint64_t steps; /* that the whole operation takes */
@@ -21,12 +20,13 @@ struct shared {
 };
 
 /* In the child: everything up to the kill. Exit 0: the operation returned; 2: something failed. */
-static void child(uint8_t *pool, const struct state *st, const struct op *before, int n,
-		  const struct op *op, uint64_t step, struct shared *shared)
+static void child(const struct kill *k, uint8_t *pool, uint64_t step, struct shared *shared)
 {
+	const struct state *st = k->state;
 	struct subject s;
 	int64_t now = st->now;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	subject_attach(&s, pool, st->bytes);
 	subject_now = now;
 	subject_lane = st->lane;
@@ -34,11 +34,11 @@ static void child(uint8_t *pool, const struct state *st, const struct op *before
 	subject_full_room = st->full_room;
 	if (subject_open(&s))
 		_exit(2);
-	for (int i = 0; i < n; i++)
-		(void)subject_apply(&s, &before[i], ++now);
+	for (int i = 0; i < k->n; i++)
+		(void)subject_apply(&s, &k->before[i], ++now);
 	adit__step = 0;
 	adit__trap_at = step;
-	shared->result = subject_apply(&s, op, ++now);
+	shared->result = subject_apply(&s, k->op, ++now);
 	shared->steps = adit__step;
 	_exit(0);
 }
@@ -49,8 +49,8 @@ struct outcome {
 	bool has_happened; /* at an earlier step */
 };
 
-static const char *judge(uint8_t *pool, const struct state *st, struct outcome *o, bool returned,
-			 struct difference *d)
+static const char *judge_kill(uint8_t *pool, const struct state *st, struct outcome *o,
+			      bool returned, struct difference *d)
 {
 	static char text[400];
 	const char *wrong = NULL;
@@ -91,72 +91,69 @@ static uint8_t *shared_pool(uint64_t bytes)
 	return p;
 }
 
-static bool one_kill(uint8_t *pool, struct shared *shared, const struct state *st, const struct op *before,
-		     int n, const struct op *op, const char *label, uint64_t step, struct outcome *o)
+static bool one_kill(const struct kill *k, uint8_t *pool, struct shared *shared, uint64_t step,
+		     struct outcome *o)
 {
 	struct difference d = {""};
-	char text[OP_TEXT_MAX];
 	const char *wrong = NULL;
+	char text[2000];
 	int status;
 	pid_t pid;
 
-	memcpy(pool, st->image, st->bytes);
+	memcpy(pool, k->state->image, k->state->bytes);
 	pid = fork();
 	if (pid == 0)
-		child(pool, st, before, n, op, step, shared);
+		child(k, pool, step, shared);
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
 		abort();
-	points++;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
-		wrong = "the child could not open";
+	k->tally->kills += step != 0;
+	if (WIFEXITED(status) ? WEXITSTATUS(status) != 0 : WTERMSIG(status) != SIGKILL)
+		wrong = "the child could not open, or failed";
 	else if (step == 0 && shared->result == -ENOSPC)
 		o->after = o->before; /* a full pool: nothing is to happen */
 	if (wrong == NULL)
-		wrong = judge(pool, st, o, WIFEXITED(status), &d);
+		wrong = judge_kill(pool, k->state, o, WIFEXITED(status), &d);
 	if (wrong == NULL)
 		return true;
-	op_print(op, text, sizeof text);
-	printf("FAILED kill %s: %.300s: step %llu: %s: %s\n", label, text, (unsigned long long)step,
-	       wrong, d.text);
+	snprintf(text, sizeof text,
+		 "FAILED kill %s: %.300s: step %llu: %s: %.600s\n"
+		 "  again: crash --replay 'kill %s: %.300s' %llu\n",
+		 k->name, k->text, (unsigned long long)step, wrong, d.text, k->name, k->text,
+		 (unsigned long long)step);
+	fputs(text, stdout);
+	fflush(stdout);
 	return false;
 }
 
-bool kill_points(const struct state *st, const struct op *before, int n, const struct op *op,
-		 const char *label, unsigned stride)
+bool kill_points(const struct kill *k)
 {
 	struct shared *shared = (void *)shared_pool(4096);
-	uint8_t *pool = shared_pool(st->bytes);
+	uint8_t *pool = shared_pool(k->state->bytes);
 	struct model m, old, new;
 	struct outcome o = {&old, &new, {.node = MODEL_NONE}, false};
-	int64_t now = st->now;
+	int64_t now = k->state->now;
 	bool ok = true;
 
-	operations++;
-	model_clone(&m, &st->model);
-	for (int i = 0; i < n; i++)
-		(void)model_apply(&m, &before[i], ++now);
+	k->tally->kill_operations++;
+	model_clone(&m, &k->state->model);
+	for (int i = 0; i < k->n; i++)
+		(void)model_apply(&m, &k->before[i], ++now);
 	model_clone(&old, &m);
 	model_restart(&old);
-	o.torn = model_may_tear(&m, op);
-	(void)model_apply(&m, op, ++now);
+	o.torn = model_may_tear(&m, k->op);
+	(void)model_apply(&m, k->op, ++now);
 	model_clone(&new, &m);
 	model_restart(&new);
 	/* First without a kill: how many steps there are. */
-	ok = one_kill(pool, shared, st, before, n, op, label, 0, &o);
+	ok = one_kill(k, pool, shared, 0, &o);
 	o.has_happened = o.after == &old;
-	for (uint64_t step = 1; ok && step <= shared->steps; step += stride)
-		ok = one_kill(pool, shared, st, before, n, op, label, step, &o);
+	for (uint64_t step = k->only ? k->only : 1;
+	     ok && step <= (k->only ? k->only : shared->steps); step += k->stride)
+		ok = one_kill(k, pool, shared, step, &o);
 	model_finish(&m);
 	model_finish(&old);
 	model_finish(&new);
-	munmap(pool, st->bytes);
+	munmap(pool, k->state->bytes);
 	munmap(shared, 4096);
 	return ok;
-}
-
-void kill_summary(void)
-{
-	if (points)
-		printf("kill: %llu kills in %llu operations\n", (unsigned long long)points,
-		       (unsigned long long)operations);
 }

@@ -12,9 +12,17 @@
 
 #include "explore.h"
 
-/* Every stride-th step of op. False: a failure, printed. */
-bool kill_points(const struct state *, const struct op *before, int n, const struct op *op,
-		 const char *label, unsigned stride);
-void kill_summary(void);
+struct kill {
+	const struct state *state;
+	const struct op *before, *op; /* op: the one that is killed in */
+	int n;
+	const char *name, *text; /* of the state, of the operation */
+	uint64_t stride;	 /* every so many steps */
+	uint64_t only;		 /* 0, or the step of a failure */
+	struct tally *tally;
+};
+
+/* False: a failure, printed. */
+bool kill_points(const struct kill *);
 
 #endif

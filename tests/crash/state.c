@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* state.c - pools that workloads start from; see explore.h. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 
+#include "core/alloc.h"
 #include "explore.h"
 
 /* The operation on both; they must agree. */
@@ -40,23 +42,58 @@ static bool fill_pool(struct subject *s, struct state *st, uint64_t leave)
 	if (!both(s, st, &op))
 		return false;
 	adit__core_statfs(s->fs, &fs);
-	op = (struct op){.kind = OP_FALLOCATE, .path = "/big",
+	op = (struct op){.kind = OP_FALLOCATE,
+			 .path = "/big",
 			 .n = {0, 0, (fs.available - leave) * ADIT_BLOCK}};
 	return both(s, st, &op);
+}
+
+void state_areas(const struct adit_fs *fs, struct range areas[VOLATILE_AREAS])
+{
+	areas[0] = (struct range){get64(fs->super.vol_start) * ADIT_BLOCK,
+				  get64(fs->super.vol_blocks) * ADIT_BLOCK};
+	areas[1] = (struct range){(uint64_t)((uint8_t *)adit__group_vol(fs, 0) - fs->pm.base),
+				  ADIT_BLOCK * fs->groups};
+	areas[2] =
+		(struct range){(uint64_t)((uint8_t *)adit__group_vol_bitmap(fs, 0) - fs->pm.base),
+			       ADIT_BLOCK * (uint64_t)fs->groups * fs->bitmap_blocks};
+}
+
+/* Open counts in them change past the header that records. */
+static uint64_t *find_inodes(const uint8_t *image, uint64_t bytes)
+{
+	uint64_t pages = bytes / ADIT_BLOCK, *found = calloc(pages / 64 + 1, sizeof *found);
+
+	if (found == NULL)
+		abort();
+	for (uint64_t at = 0; at < bytes; at += ADIT_INODE_BYTES)
+		if (get32(((const struct adit_inode_pm *)(const void *)(image + at))->magic) ==
+		    ADIT_MAGIC_INODE)
+			found[at / ADIT_BLOCK / 64] |= 1ull << at / ADIT_BLOCK % 64;
+	return found;
 }
 
 bool state_make(struct state *st, uint64_t bytes, const struct op *ops, int n,
 		const struct special *special)
 {
+	uint8_t *newborn = special->newborn ? malloc(bytes) : NULL;
 	struct subject s;
 	bool ok;
 
+	if (special->newborn && newborn == NULL)
+		abort();
 	memset(st, 0, sizeof *st);
 	subject_init(&s, bytes);
 	subject_now = 0;
 	subject_lane = 0;
 	model_init(&st->model, 0755);
-	ok = subject_mkfs(&s, 2) == 0 && subject_open(&s) == 0;
+	s.quiet = true;
+	ok = subject_mkfs(&s, special->lanes ? special->lanes : 2) == 0;
+	if (ok && special->newborn)
+		memcpy(newborn, s.pm.base, bytes);
+	ok = ok && subject_open(&s) == 0;
+	if (ok)
+		state_areas(s.fs, st->areas);
 	for (int i = 0; ok && i < n; i++)
 		ok = both(&s, st, &ops[i]);
 	if (ok && special->leave_blocks)
@@ -68,7 +105,13 @@ bool state_make(struct state *st, uint64_t bytes, const struct op *ops, int n,
 	st->full_room = special->full_room;
 	model_restart(&st->model);
 	ok = ok && subject_close(&s) == 0;
+	if (ok && newborn)
+		memcpy(s.pm.base, newborn, bytes);
+	free(newborn);
 	st->image = s.pm.base;
+	if (madvise(st->image, bytes, MADV_DONTFORK)) /* see level.c */
+		abort();
+	st->inode_pages = find_inodes(st->image, bytes);
 	st->bytes = bytes;
 	return ok;
 }
@@ -76,6 +119,8 @@ bool state_make(struct state *st, uint64_t bytes, const struct op *ops, int n,
 void state_finish(struct state *st)
 {
 	model_finish(&st->model);
+	free(st->inode_pages);
+	st->inode_pages = NULL;
 	if (st->image)
 		munmap(st->image, st->bytes);
 	st->image = NULL;

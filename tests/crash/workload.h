@@ -6,7 +6,7 @@
 #include "explore.h"
 
 /*
- * Every state has: /f, the file that the state is about; /d, a directory with /d/f2; /e, an empty
+ * Every state but the first two has: /f, the file that the state is about; /d, a directory with /d/f2; /e, an empty
  * directory; /l, a symbolic link; /o, another small file. In a list, "N op # ..." stands for N
  * operations, '#' replaced by 0 .. N-1.
  */
@@ -15,13 +15,13 @@ struct workload_state {
 	const char *setup;  /* before the close: durable */
 	const char *before; /* after the open: in the log, not yet written back */
 	struct special special;
+	const char *without; /* operations whose word this is are not for this state; NULL */
 };
 extern const struct workload_state workload_states[];
 extern const unsigned workload_states_count;
 
 struct workload_op {
 	const char *text;
-	bool core; /* also in the pairs of the quick tier */
 };
 extern const struct workload_op workload_ops[];
 extern const unsigned workload_ops_count;

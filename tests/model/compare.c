@@ -12,6 +12,8 @@
 
 #define USER_FLAGS (ADIT_IFLAG_IMMUTABLE | ADIT_IFLAG_APPEND | ADIT_IFLAG_ATOMIC)
 
+#define FIRST_PART (256u << 10) /* of a file's contents: read whether there is something or not */
+
 struct walk {
 	struct subject *s;
 	const struct model *m, *older;
@@ -69,6 +71,28 @@ static bool may_be_torn(const struct walk *w, uint64_t pos, const uint8_t *got, 
 	return !whole || memcmp(got, old, len) == 0;
 }
 
+static bool all_zero(const uint8_t *p, size_t len)
+{
+	return len == 0 || (p[0] == 0 && memcmp(p, p + 1, len - 1) == 0);
+}
+
+/* As model_read and memcmp, without the copy. */
+static bool equals_pages(const struct model_node *n, uint64_t pos, const uint8_t *got, size_t len)
+{
+	while (len > 0) {
+		const struct model_bytes *page = model_page_at(n, pos / MODEL_PAGE);
+		size_t skip = pos % MODEL_PAGE,
+		       now = MODEL_PAGE - skip < len ? MODEL_PAGE - skip : len;
+
+		if (page ? memcmp(got, page->b + skip, now) != 0 : !all_zero(got, now))
+			return false;
+		got += now;
+		pos += now;
+		len -= now;
+	}
+	return true;
+}
+
 static int same_bytes(struct walk *w, uint32_t node, uint64_t ino, uint64_t pos, size_t len)
 {
 	static uint8_t got[65536], want[65536], old[65536];
@@ -76,9 +100,9 @@ static int same_bytes(struct walk *w, uint32_t node, uint64_t ino, uint64_t pos,
 	int64_t n = adit__file_read(w->s->fs, ino, &iov, 1, pos);
 
 	SAME("read", n, (int64_t)len);
-	model_read(&w->m->node[node], pos, want, len);
-	if (memcmp(got, want, len) == 0)
+	if (equals_pages(&w->m->node[node], pos, got, len))
 		return 0;
+	model_read(&w->m->node[node], pos, want, len);
 	if (node == w->torn.node)
 		model_read(&w->older->node[node], pos, old, len);
 	for (size_t i = 0; i < len; i += 8) {
@@ -112,25 +136,56 @@ static int same_kind(struct walk *w, uint32_t node, uint64_t ino, uint64_t index
 	return 0;
 }
 
+/* Of blocks that hold nothing in a row, at once. */
+static int same_run(struct walk *w, uint32_t node, uint64_t ino, uint64_t index, uint64_t count)
+{
+	uint64_t pos = index * MODEL_PAGE, end = (index + count) * MODEL_PAGE;
+	uint64_t size = w->m->node[node].size;
+	int64_t data;
+
+	if (pos >= size || node == w->torn.node)
+		return 0;
+	data = adit__file_seek(w->s->fs, ino, pos, SEEK_DATA);
+	if (data >= 0 && (uint64_t)data < end)
+		return differs(w, "data where nothing was written, at", data, (int64_t)pos);
+	return 0;
+}
+
+/* How many blocks from the i-th on lie in a row and hold nothing. */
+static uint32_t empty_run(const struct model_node *n, uint32_t i)
+{
+	uint32_t k = i;
+
+	while (k < n->blocks && n->block[k].state == MODEL_UNWRITTEN &&
+	       n->block[k].index == n->block[i].index + (k - i))
+		k++;
+	return k - i;
+}
+
 static int same_contents(struct walk *w, uint32_t node, uint64_t ino)
 {
 	const struct model_node *n = &w->m->node[node];
-	uint64_t pos = 0, end = n->size < 1 << 20 ? n->size : 1 << 20;
+	uint64_t pos = 0, end = n->size < FIRST_PART ? n->size : FIRST_PART;
 	int err = 0;
 
 	/* The first part as a whole, so that nothing hides in a hole. */
 	for (; !err && pos < end; pos += 65536)
 		err = same_bytes(w, node, ino, pos, end - pos < 65536 ? end - pos : 65536);
-	for (uint32_t i = 0; !err && i < n->blocks; i++) {
-		uint64_t at = n->block[i].index * MODEL_PAGE;
+	for (uint32_t i = 0, run; !err && i < n->blocks; i += run) {
+		uint64_t index = n->block[i].index, at = index * MODEL_PAGE, next;
 
+		run = empty_run(n, i);
 		if (at >= end && at < n->size)
 			err = same_bytes(w, node, ino, at,
 					 n->size - at < MODEL_PAGE ? n->size - at : MODEL_PAGE);
 		if (!err)
-			err = same_kind(w, node, ino, n->block[i].index);
-		if (!err && (i + 1 == n->blocks || n->block[i + 1].index != n->block[i].index + 1))
-			err = same_kind(w, node, ino, n->block[i].index + 1);
+			err = run ? same_run(w, node, ino, index, run)
+				  : same_kind(w, node, ino, index);
+		if (run == 0)
+			run = 1;
+		next = index + run;
+		if (!err && (i + run == n->blocks || n->block[i + run].index != next))
+			err = same_kind(w, node, ino, next);
 	}
 	if (!err && n->blocks && n->block[0].index)
 		err = same_kind(w, node, ino, 0);
@@ -193,8 +248,11 @@ static int visit(void *arg, uint64_t cookie, const void *name, size_t len,
 		if (l->e == NULL)
 			abort();
 	}
-	l->e[l->n] = (struct listed){.ino = de->ino, .cookie = cookie, .generation = de->generation,
-				     .dtype = de->dtype, .len = (uint16_t)len};
+	l->e[l->n] = (struct listed){.ino = de->ino,
+				     .cookie = cookie,
+				     .generation = de->generation,
+				     .dtype = de->dtype,
+				     .len = (uint16_t)len};
 	memcpy(l->e[l->n].name, name, len < 256 ? len : 255);
 	l->n++;
 	return 0;
@@ -304,8 +362,12 @@ static int same_slots(struct walk *w)
 int compare(struct subject *s, const struct model *m, const struct model *older,
 	    const struct model_torn *torn, struct difference *diff)
 {
-	struct walk walk = {.s = s, .m = m, .older = older, .diff = diff,
-			    .torn = {.node = MODEL_NONE}}, *w = &walk;
+	struct walk walk = {.s = s,
+			    .m = m,
+			    .older = older,
+			    .diff = diff,
+			    .torn = {.node = MODEL_NONE}},
+		    *w = &walk;
 	struct adit_statfs st;
 	int err;
 

@@ -680,7 +680,8 @@ int64_t model_apply(struct model *m, const struct op *op, int64_t number)
 	m->now = op_clock(number);
 	m->idle = false;
 	result = dispatch(m, op);
-	if (result >= 0 && !m->idle && op->kind != OP_CHECKPOINT && op->kind != OP_LANE)
+	if (result >= 0 && !m->idle && op->kind != OP_CHECKPOINT && op->kind != OP_LANE &&
+	    op->kind != OP_MEET)
 		m->version++;
 	return result;
 }

@@ -102,6 +102,8 @@ int model_resolve(const struct model *, const char *path, uint32_t *node);
 /* MODEL_NONE when it is not there. */
 uint32_t model_child(const struct model_node *dir, const char *name, size_t len);
 enum model_state model_state_at(const struct model_node *, uint64_t index);
+/* NULL: zeros. */
+const struct model_bytes *model_page_at(const struct model_node *, uint64_t index);
 void model_read(const struct model_node *, uint64_t pos, void *to, size_t len);
 
 /* model_attr.c */

@@ -98,6 +98,13 @@ enum model_state model_state_at(const struct model_node *n, uint64_t index)
 	return b ? b->state : MODEL_HOLE;
 }
 
+const struct model_bytes *model_page_at(const struct model_node *n, uint64_t index)
+{
+	const struct model_block *b = at_index(n, index);
+
+	return b ? b->page : NULL;
+}
+
 void model_read(const struct model_node *n, uint64_t pos, void *to, size_t len)
 {
 	uint8_t *out = to;

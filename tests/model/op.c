@@ -34,6 +34,7 @@ static const struct {
 	[OP_RELEASE] = {"release", "n"},
 	[OP_CHECKPOINT] = {"checkpoint", ""},
 	[OP_LANE] = {"lane", "n"},
+	[OP_MEET] = {"meet", "n"},
 };
 
 const char *op_word(enum op_kind kind)

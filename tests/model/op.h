@@ -40,6 +40,7 @@ enum op_kind {
 	OP_RELEASE,    /* slot */
 	OP_CHECKPOINT, /* */
 	OP_LANE,       /* number: which lane later operations use */
+	OP_MEET,       /* number: nothing by itself; see tests/crash/explore.h */
 	OP_KINDS
 };
 

@@ -21,43 +21,38 @@ uint32_t subject_lane;
 uint32_t subject_weak_hash;
 uint32_t subject_full_after;
 uint32_t subject_full_room;
+void (*subject_blocked)(void);
 
 #define ITEMS(a) (sizeof(a) / sizeof *(a))
 
 /* ---- environment ------------------------------------------------------------------ */
 
-/* Opening takes megabytes of zeroed tables each time, and pools are opened thousands of times a
- * second here: freed blocks are kept by size. */
+/* Pools are opened ten thousands of times a second here: freed blocks are kept by size, with their
+ * pages. */
 struct block {
 	size_t bytes;
 	struct block *next;
 };
-static struct block *cache[32];
+static struct block *cache[64];
 
-static unsigned bin_of(size_t bytes)
+static struct block **bin_of(size_t bytes)
 {
-	return 63u - (unsigned)__builtin_clzll(bytes | 64);
+	return &cache[63u - (unsigned)__builtin_clzll(bytes | 64)];
 }
-
-/* Of these, most is never touched: the kernel's zeros are cheaper than ours. */
-#define LARGE (128u * 1024)
 
 static void *env_alloc(size_t bytes)
 {
-	struct block **at = &cache[bin_of(bytes) % ITEMS(cache)], *b;
+	struct block *b;
 
-	for (; (b = *at) != NULL; at = &b->next) {
+	for (struct block **at = bin_of(bytes); (b = *at) != NULL; at = &b->next) {
 		if (b->bytes != bytes)
 			continue;
 		*at = b->next;
-		if (bytes < LARGE)
-			memset(b + 1, 0, bytes);
+		memset(b + 1, 0, bytes);
 		return b + 1;
 	}
-	b = bytes < LARGE ? calloc(1, sizeof *b + bytes) :
-			    mmap(NULL, bytes + sizeof *b, PROT_READ | PROT_WRITE,
-				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (b == NULL || (void *)b == MAP_FAILED)
+	b = calloc(1, sizeof *b + bytes);
+	if (b == NULL)
 		return NULL;
 	b->bytes = bytes;
 	return b + 1;
@@ -70,16 +65,27 @@ static void env_free(void *p)
 	if (p == NULL)
 		return;
 	b = (struct block *)p - 1;
-	at = &cache[bin_of(b->bytes) % ITEMS(cache)];
-	if (b->bytes >= LARGE) {
-		size_t bytes = b->bytes;
-
-		if (madvise(b, bytes + sizeof *b, MADV_DONTNEED))
-			abort();
-		b->bytes = bytes;
-	}
+	at = bin_of(b->bytes);
 	b->next = *at;
 	*at = b;
+}
+
+static void env_lock(struct adit_lock *lock, uint32_t incarnation, bool exclusive)
+{
+	if (subject_blocked == NULL) {
+		adit__env.lock(lock, incarnation, exclusive);
+		return;
+	}
+	while (!adit__env.trylock(lock, incarnation, exclusive))
+		subject_blocked();
+}
+
+static void env_yield(void)
+{
+	if (subject_blocked)
+		subject_blocked();
+	else
+		adit__env.yield();
 }
 
 static int64_t env_now(void)
@@ -121,6 +127,8 @@ static const struct adit_env *environment(void)
 	env.random64 = env_random;
 	env.thread_hint = env_thread_hint;
 	env.report = env_report;
+	env.lock = env_lock;
+	env.yield = env_yield;
 	return &env;
 }
 
@@ -514,6 +522,8 @@ int64_t subject_apply(struct subject *s, const struct op *op, int64_t now)
 		return adit__checkpoint(s->fs);
 	case OP_LANE:
 		subject_lane = (uint32_t)op->n[0];
+		return 0;
+	case OP_MEET:
 		return 0;
 	default:
 		return -EINVAL;

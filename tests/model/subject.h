@@ -27,6 +27,8 @@ extern uint32_t subject_lane;	/* thread_hint */
 extern uint32_t subject_weak_hash; /* forces collisions of names when not 0 */
 extern uint32_t subject_full_after; /* forces large operations into steps when not 0 */
 extern uint32_t subject_full_room;
+/* Called instead of waiting for a lock, when not NULL; then the lock is tried again. */
+extern void (*subject_blocked)(void);
 
 /* Memory of the given size, zeroed; ops of the `process` domain. */
 void subject_init(struct subject *, uint64_t bytes);
