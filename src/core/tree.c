@@ -42,6 +42,9 @@ int adit__node_get(struct adit_tree *t, struct adit_cs *cs, uint64_t block, int 
 		return adit__tree_bad(t, block, -EUCLEAN, "lies outside of the pool");
 	medium = adit__block_at(fs, block);
 	node = cs ? adit__cs_view_block(cs, fs, block) : medium;
+	/* No memory for the set's view: the medium's bytes are older, not damaged. */
+	if (ADIT_UNLIKELY(cs && cs->err == -ENOMEM))
+		return -ENOMEM;
 	if (node == medium && !adit__verified(fs, block << ADIT_BLOCK_SHIFT)) {
 		err = adit__verify_node(fs, node, block, t->owner, t->type, level, &why);
 		if (err)
