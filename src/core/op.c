@@ -263,9 +263,14 @@ static int use_lane(struct adit_op *op, uint32_t lane)
 
 int adit__op_begin_lane(struct adit_op *op, struct adit_fs *fs, uint32_t lane)
 {
+	int err;
+
 	adit__op_begin(op, fs);
 	fs->env->lock(&fs->vol->lane[lane].lock, fs->incarnation, true);
-	return use_lane(op, lane);
+	err = use_lane(op, lane);
+	if (err)
+		adit__op_end(op);
+	return err;
 }
 
 static int take_lane(struct adit_op *op)
