@@ -96,6 +96,18 @@ static void put_intent(struct adit_cs *cs, const struct adit_inode_pm *ip, uint3
 	s->recorded = type != ADIT_INTENT_NONE;
 }
 
+/* Without memory, or without the reserve, what was decided cannot be finished here: recovery does it, and
+ * until then nobody may look. */
+static int stop_unfinished(struct adit_op *op, uint64_t ino, int err)
+{
+	if (err != -ENOMEM && err != -ENOSPC)
+		return err;
+	adit__report(op->fs, "inode %llu: a change in steps cannot go on (error %d): pool stopped",
+		     (unsigned long long)ino, err);
+	op->fs->failed = true;
+	return -EIO;
+}
+
 /*
  * Pre: inode locked exclusively; the set may hold puts of the decisive record.
  * Locks: none taken.  Commits at: each step.  After a crash: see above.
@@ -111,7 +123,7 @@ int adit__steps_run(struct adit_op *op, uint64_t ino, struct adit_steps *s)
 		more = err ? err : step(op->cs, ip, s);
 		if (more && more != -EAGAIN) {
 			adit__cs_drop(op->cs);
-			return more;
+			return s->decided ? stop_unfinished(op, ino, more) : more;
 		}
 		if (more || s->recorded)
 			put_intent(op->cs, ip, more ? s->type : ADIT_INTENT_NONE, s);
@@ -119,7 +131,7 @@ int adit__steps_run(struct adit_op *op, uint64_t ino, struct adit_steps *s)
 		if (!err)
 			s->decided = true;
 	} while (!err && more);
-	return err;
+	return err && s->decided ? stop_unfinished(op, ino, err) : err;
 }
 
 int adit__steps_guard(struct adit_op *op, uint64_t ino, struct adit_steps *s)
@@ -135,12 +147,17 @@ int adit__steps_guard(struct adit_op *op, uint64_t ino, struct adit_steps *s)
 
 void adit__steps_undo(struct adit_op *op, uint64_t ino, struct adit_steps *s)
 {
+	int err;
+
 	adit__cs_drop(op->cs);
 	if (!s->recorded)
 		return;
 	/* Freeing does not fail for want of space; after a fault of the medium
 	 * the intent stays, and recovery will do this. */
-	if (adit__steps_run(op, ino, s) != 0)
+	err = adit__steps_run(op, ino, s);
+	if (err)
+		err = stop_unfinished(op, ino, err);
+	if (err)
 		adit__report(op->fs, "inode %llu: an unfinished change is left to recovery",
 			     (unsigned long long)ino);
 }

@@ -510,5 +510,12 @@ int adit__inode_destroy(struct adit_op *op, uint64_t ino)
 			return err;
 	}
 	adit__cs_drop(cs);
+	/* Without memory nothing of it can be finished here: recovery does. */
+	if (err == -ENOMEM && adit__cs_intent_active(cs)) {
+		adit__report(op->fs, "inode %llu: cannot be freed (error %d): pool stopped",
+			     (unsigned long long)ino, err);
+		op->fs->failed = true;
+		err = -EIO;
+	}
 	return err;
 }
