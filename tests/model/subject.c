@@ -22,6 +22,10 @@ uint32_t subject_weak_hash;
 uint32_t subject_full_after;
 uint32_t subject_full_room;
 void (*subject_blocked)(void);
+uint64_t subject_refuse_alloc;
+bool subject_refuse_alloc_all;
+uint64_t subject_refuse_trylock;
+const void *subject_busy_lock;
 
 #define ITEMS(a) (sizeof(a) / sizeof *(a))
 
@@ -40,10 +44,21 @@ static struct block **bin_of(size_t bytes)
 	return &cache[63u - (unsigned)__builtin_clzll(bytes | 64)];
 }
 
+static bool refused(void)
+{
+	if (subject_refuse_alloc == 0 || --subject_refuse_alloc > 0)
+		return false;
+	if (subject_refuse_alloc_all)
+		subject_refuse_alloc = 1;
+	return true;
+}
+
 static void *env_alloc(size_t bytes)
 {
 	struct block *b;
 
+	if (refused())
+		return NULL;
 	for (struct block **at = bin_of(bytes); (b = *at) != NULL; at = &b->next) {
 		if (b->bytes != bytes)
 			continue;
@@ -88,6 +103,13 @@ static void env_yield(void)
 		adit__env.yield();
 }
 
+static bool env_trylock(struct adit_lock *lock, uint32_t incarnation, bool exclusive)
+{
+	if (subject_refuse_trylock != 0 && --subject_refuse_trylock == 0)
+		return false;
+	return lock != subject_busy_lock && adit__env.trylock(lock, incarnation, exclusive);
+}
+
 static int64_t env_now(void)
 {
 	return op_clock(subject_now);
@@ -118,11 +140,12 @@ static ADIT_PRINTF(2, 3) void env_report(void *ctx, const char *format, ...)
 
 static struct adit_env env;
 
-static const struct adit_env *environment(void)
+const struct adit_env *subject_environment(void)
 {
 	env = adit__env;
 	env.alloc = env_alloc;
 	env.free = env_free;
+	env.trylock = env_trylock;
 	env.now_ns = env_now;
 	env.random64 = env_random;
 	env.thread_hint = env_thread_hint;
@@ -189,12 +212,12 @@ int subject_mkfs(struct subject *s, uint32_t lanes)
 				     .root_mode = 0755, .lanes = lanes,
 				     .uuid = "adit-test-pool!"};
 
-	return adit__core_mkfs(&s->pm, environment(), s, &p);
+	return adit__core_mkfs(&s->pm, subject_environment(), s, &p);
 }
 
 int subject_open(struct subject *s)
 {
-	int err = adit__core_open(&s->fs, &s->pm, environment(), s, 0);
+	int err = adit__core_open(&s->fs, &s->pm, subject_environment(), s, 0);
 
 	if (err) {
 		s->fs = NULL;

@@ -29,12 +29,21 @@ extern uint32_t subject_full_after; /* forces large operations into steps when n
 extern uint32_t subject_full_room;
 /* Called instead of waiting for a lock, when not NULL; then the lock is tried again. */
 extern void (*subject_blocked)(void);
+/* Refuse the n-th allocation of memory from now on, and with `all` every one after it; 0: none. The
+ * counters fall and are 0 once they have struck. */
+extern uint64_t subject_refuse_alloc;
+extern bool subject_refuse_alloc_all;
+/* The same for locks that are only tried: the n-th is busy. */
+extern uint64_t subject_refuse_trylock;
+/* This lock is busy for everybody who only tries it. */
+extern const void *subject_busy_lock;
 
 /* Memory of the given size, zeroed; ops of the `process` domain. */
 void subject_init(struct subject *, uint64_t bytes);
 void subject_finish(struct subject *);
 /* The same on somebody else's memory; finish leaves that alone. */
 void subject_attach(struct subject *, uint8_t *base, uint64_t bytes);
+const struct adit_env *subject_environment(void);
 int subject_mkfs(struct subject *, uint32_t lanes);
 int subject_open(struct subject *);
 int subject_close(struct subject *);
