@@ -90,6 +90,13 @@ int adit__fixed_area(const struct adit_fs *fs, uint32_t i, struct adit_run *out)
 	return 0;
 }
 
+bool adit__touches_cluster(const struct adit_fs *fs, uint64_t block, uint64_t count)
+{
+	uint64_t cluster = (block + count - 1) / fs->cluster_blocks;
+
+	return cluster > 0 && block < cluster * fs->cluster_blocks + cluster_meta_blocks(fs);
+}
+
 /* ---- persistent bitmaps ------------------------------------------------ */
 
 static uint32_t group_of(const struct adit_fs *fs, uint64_t block)
@@ -203,23 +210,37 @@ static bool group_bitmap_is_right(struct adit_fs *fs, uint32_t group)
 	return true;
 }
 
+/* The group's fixed area is never free, whatever its bitmap says. */
+static uint64_t fixed_blocks_of(const struct adit_fs *fs, uint32_t group)
+{
+	if (group % cluster_groups(fs) != 0)
+		return 0;
+	return group == 0 ? fs->first_block :
+			    min_u64(cluster_meta_blocks(fs), adit__group_blocks_of(fs, group));
+}
+
+static void fill_bits(uint64_t *map, uint64_t from, uint64_t to)
+{
+	while (from < to) {
+		uint64_t mask, n = word_mask(from, to - from, &mask);
+
+		map[from / 64] |= mask;
+		from += n;
+	}
+}
+
 /* Build the volatile bitmap on first touch; group locked. */
 static void vol_group_build(struct adit_fs *fs, uint32_t group, struct adit_vol_group *v)
 {
 	uint64_t *map = adit__group_vol_bitmap(fs, group);
 	const le64 *from = adit__block_at(fs, adit__group_bitmap_block(fs, group));
 	uint32_t words = (uint32_t)(fs->group_blocks / 64);
-	uint32_t blocks = adit__group_blocks_of(fs, group);
 
 	v->bad = !group_bitmap_is_right(fs, group);
 	for (uint32_t i = 0; i < words; i++)
 		map[i] = v->bad ? ~0ull : get64_relaxed(&from[i]);
-	for (uint64_t bit = blocks; bit < fs->group_blocks;) {
-		uint64_t mask, n = word_mask(bit, fs->group_blocks - bit, &mask);
-
-		map[bit / 64] |= mask;
-		bit += n;
-	}
+	fill_bits(map, 0, fixed_blocks_of(fs, group));
+	fill_bits(map, adit__group_blocks_of(fs, group), fs->group_blocks);
 	vol_group_count(fs, group, v);
 	v->cursor = 0;
 	__atomic_store_n(&v->incarnation, fs->incarnation, __ATOMIC_RELEASE);

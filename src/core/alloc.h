@@ -46,5 +46,16 @@ uint32_t adit__group_blocks_of(const struct adit_fs *, uint32_t group);
 /* Blocks that hold fixed metadata: [start, start + count) of area i, -ENOENT
  * behind the last.  fsck and mkfs mark these as used. */
 int adit__fixed_area(const struct adit_fs *, uint32_t i, struct adit_run *out);
+/* Part of it lies in the fixed area of a later cluster. */
+bool adit__touches_cluster(const struct adit_fs *, uint64_t block, uint64_t count);
+/* May something that is allocated lie there?  Every pointer on the medium is asked that before
+ * anybody follows it: what is written through a pointer into the rings would be taken for records. */
+static inline bool adit__run_is_sane(const struct adit_fs *fs, uint64_t block, uint64_t count)
+{
+	return block >= fs->first_block && block < fs->pool_blocks && count != 0 &&
+	       count <= fs->pool_blocks - block &&
+	       (ADIT_LIKELY(block + count <= fs->cluster_blocks) ||
+		!adit__touches_cluster(fs, block, count));
+}
 
 #endif

@@ -16,8 +16,7 @@ int adit__ck_run(struct adit_check *ck, const char *structure, uint64_t ptr, uin
 	uint64_t block = adit_ptr_block(ptr);
 	const char *why = NULL;
 
-	if (block == 0 || count == 0 || block >= ck->fs->pool_blocks ||
-	    count > ck->fs->pool_blocks - block)
+	if (!adit__run_is_sane(ck->fs, block, count))
 		why = "blocks lie outside of the pool";
 	else if (adit__ck_is_strong(ck, block, count) || !adit__ck_claim(ck, block, count))
 		why = "blocks belong to something else";

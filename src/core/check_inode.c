@@ -134,8 +134,8 @@ static void scrub_extents(const struct adit_check *ck, struct adit_inode_pm *ip)
 		uint64_t block = adit_ptr_block(get64(e.ptr)), n = get32(e.blocks);
 
 		if (n == 0 || get64(e.file_block) < at ||
-		    get64(e.file_block) > ADIT_FILE_BLOCKS_MAX - n || block == 0 ||
-		    block >= ck->fs->pool_blocks || n > ck->fs->pool_blocks - block)
+		    get64(e.file_block) > ADIT_FILE_BLOCKS_MAX - n ||
+		    !adit__run_is_sane(ck->fs, block, n))
 			continue;
 		at = get64(e.file_block) + n;
 		x->extent[kept++] = e;
@@ -171,7 +171,7 @@ static void scrub_fork(const struct adit_check *ck, struct adit_inode_pm *ip)
 			fork_none(ip);
 		return;
 	case ADIT_FORK_TREE:
-		if ((!dir && !ADIT_S_ISREG(mode)) || root == 0 || root >= ck->fs->pool_blocks ||
+		if ((!dir && !ADIT_S_ISREG(mode)) || !adit__run_is_sane(ck->fs, root, 1) ||
 		    ip->fork.tree.level > ADIT_TREE_MAX_LEVEL)
 			fork_none(ip);
 		return;
@@ -185,6 +185,7 @@ static bool scrub_inode(const struct adit_check *ck, struct adit_inode_pm *ip, u
 {
 	unsigned wrong = (get32(ip->magic) != ADIT_MAGIC_INODE) + (get64(ip->ino) != ino);
 	uint32_t flags = get32(ip->flags), level;
+	uint64_t root;
 	const char *why;
 
 	if (ino == ADIT_INO_ROOT && !ADIT_S_ISDIR(get32(ip->mode)) && wrong == 0)
@@ -197,8 +198,8 @@ static bool scrub_inode(const struct adit_check *ck, struct adit_inode_pm *ip, u
 	if (get64(ip->size) > INT64_MAX)
 		ip->size = put64(min_u64(get64(ip->blocks), ck->fs->pool_blocks) * ADIT_BLOCK);
 	level = (flags & ADIT_IFLAG_XLEVEL_MASK) >> ADIT_IFLAG_XLEVEL_SHIFT;
-	if (adit_ptr_block(get64(ip->xattr_root)) >= ck->fs->pool_blocks ||
-	    level > ADIT_TREE_MAX_LEVEL) {
+	root = adit_ptr_block(get64(ip->xattr_root));
+	if ((root && !adit__run_is_sane(ck->fs, root, 1)) || level > ADIT_TREE_MAX_LEVEL) {
 		ip->xattr_root = put64(0);
 		flags &= ~ADIT_IFLAG_XLEVEL_MASK;
 	}

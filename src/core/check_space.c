@@ -70,7 +70,7 @@ static void change(struct adit_check *ck, uint64_t **map, uint64_t block, uint64
 
 static bool in_pool(const struct adit_check *ck, uint64_t block, uint64_t count)
 {
-	return block != 0 && block < ck->fs->pool_blocks && count <= ck->fs->pool_blocks - block;
+	return adit__run_is_sane(ck->fs, block, count);
 }
 
 bool adit__ck_claim(struct adit_check *ck, uint64_t block, uint64_t count)

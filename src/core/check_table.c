@@ -22,9 +22,7 @@
 
 static bool in_pool(const struct adit_check *ck, uint64_t ptr)
 {
-	uint64_t block = adit_ptr_block(ptr);
-
-	return block != 0 && block < ck->fs->pool_blocks;
+	return adit__run_is_sane(ck->fs, adit_ptr_block(ptr), 1);
 }
 
 /* It lies in the root block and has no seal of its own; its fork can only be

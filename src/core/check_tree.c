@@ -137,9 +137,7 @@ static void scrub_inner(struct adit_check *ck, struct adit_node_pm *n)
 	if (count > ADIT_INNER_MAX)
 		count = ADIT_INNER_MAX;
 	for (unsigned i = 0; i < count; i++) {
-		uint64_t block = adit_ptr_block(get64(e[i].ptr));
-
-		if (block != 0 && block < ck->fs->pool_blocks)
+		if (adit__run_is_sane(ck->fs, adit_ptr_block(get64(e[i].ptr)), 1))
 			e[kept++] = e[i];
 	}
 	n->count = put16((uint16_t)kept);
@@ -153,7 +151,7 @@ static bool looks_like(const struct adit_check *ck, const struct adit_ck_tree *t
 {
 	const struct adit_node_pm *n;
 
-	if (block == 0 || block >= ck->fs->pool_blocks)
+	if (!adit__run_is_sane(ck->fs, block, 1))
 		return false;
 	n = node_at(ck, block);
 	return get32(n->magic) == ADIT_MAGIC_NODE && get64(n->block) == block &&
@@ -364,7 +362,7 @@ static bool enter(struct adit_check *ck, struct adit_ck_tree *t, uint64_t ptr, u
 	uint64_t block = adit_ptr_block(ptr);
 
 	*cut = false;
-	if (block == 0 || block >= ck->fs->pool_blocks) {
+	if (!adit__run_is_sane(ck->fs, block, 1)) {
 		*cut = adit__ck_found(ck, ADIT_CHECK_LOSS, "tree node of inode", t->owner, block,
 				      "lies outside of the pool", "cut it out");
 		t->partial |= !*cut;

@@ -140,6 +140,8 @@ struct adit_fs {
 	uint32_t group_shift;
 	uint32_t groups;
 	uint32_t bitmap_blocks; /* of one group */
+	uint64_t first_block; /* that may hold anything: behind the fixed area of the first cluster */
+	uint64_t cluster_blocks; /* of all groups of one cluster */
 	uint32_t lanes;
 	uint64_t ring_bytes;
 	uint64_t hash_seed;

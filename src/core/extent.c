@@ -40,8 +40,7 @@ static uint64_t end_of(const struct adit_extent *e)
 
 static int check(struct adit_fs *fs, const struct adit_inode_pm *ip, const struct adit_extent *e)
 {
-	if (e->block != 0 && e->blocks != 0 && e->block < fs->pool_blocks &&
-	    e->blocks <= fs->pool_blocks - e->block && e->file_block < ADIT_STAGE_END &&
+	if (adit__run_is_sane(fs, e->block, e->blocks) && e->file_block < ADIT_STAGE_END &&
 	    e->blocks <= ADIT_STAGE_END - e->file_block &&
 	    e->blocks <= EXTENT_GROUPS_MAX * fs->group_blocks)
 		return 0;

@@ -24,6 +24,9 @@ void adit__fs_geometry(struct adit_fs *fs)
 	fs->group_shift = (uint32_t)__builtin_ctzll(fs->group_blocks);
 	fs->groups = get32(s->groups);
 	fs->bitmap_blocks = (uint32_t)((fs->group_blocks + 8 * ADIT_BLOCK - 1) / (8 * ADIT_BLOCK));
+	fs->first_block = get64(s->meta_start) +
+			  (uint64_t)get32(s->cluster_groups) * (3 + 2 * fs->bitmap_blocks);
+	fs->cluster_blocks = get32(s->cluster_groups) * fs->group_blocks;
 	fs->lanes = get32(s->lanes);
 	fs->ring_bytes = (uint64_t)get32(s->lane_blocks) * ADIT_BLOCK;
 	fs->hash_seed = get64(s->hash_seed);

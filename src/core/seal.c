@@ -8,7 +8,7 @@
  * changed since the last checkpoint, by us (I7).  Then only the shape is
  * checked.
  */
-#include "core/core.h"
+#include "core/alloc.h"
 #include "core/linux_abi.h"
 #include "core/dir.h"
 #include "core/extent.h"
@@ -219,7 +219,7 @@ static int verify_fork_extents(struct adit_fs *fs, const struct adit_inode_pm *i
 		if (get64(e->file_block) < at || n == 0 ||
 		    get64(e->file_block) > 2 * ADIT_FILE_BLOCKS_MAX - n)
 			return fail(why, "extents overlap or are out of range", -EUCLEAN);
-		if (block == 0 || block >= fs->pool_blocks || n > fs->pool_blocks - block)
+		if (!adit__run_is_sane(fs, block, n))
 			return fail(why, "an extent lies outside of the pool", -EUCLEAN);
 		at = get64(e->file_block) + n;
 	}
@@ -250,7 +250,7 @@ static int verify_fork(struct adit_fs *fs, const struct adit_inode_pm *ip, const
 		return verify_fork_extents(fs, ip, why);
 	case ADIT_FORK_TREE:
 		block = adit_ptr_block(get64(ip->fork.tree.root));
-		if ((!file && !dir) || block == 0 || block >= fs->pool_blocks ||
+		if ((!file && !dir) || !adit__run_is_sane(fs, block, 1) ||
 		    ip->fork.tree.level > ADIT_TREE_MAX_LEVEL)
 			return fail(why, "root of the tree is impossible", -EUCLEAN);
 		return 0;
@@ -294,7 +294,7 @@ int adit__verify_inode(struct adit_fs *fs, const struct adit_inode_pm *ip, uint6
 		return fail(why, "unknown flags", -EUCLEAN);
 	if (get64(ip->size) > INT64_MAX)
 		return fail(why, "size is impossible", -EUCLEAN);
-	if (xroot >= fs->pool_blocks || ((get32(ip->flags) & ADIT_IFLAG_XLEVEL_MASK) >>
+	if ((xroot && !adit__run_is_sane(fs, xroot, 1)) || ((get32(ip->flags) & ADIT_IFLAG_XLEVEL_MASK) >>
 					 ADIT_IFLAG_XLEVEL_SHIFT) > ADIT_TREE_MAX_LEVEL)
 		return fail(why, "root of the attributes is impossible", -EUCLEAN);
 	return verify_fork(fs, ip, why);
@@ -341,7 +341,7 @@ static int verify_inner(struct adit_fs *fs, const struct adit_node_pm *n, const 
 	for (unsigned i = 0; i < count; i++) {
 		uint64_t block = adit_ptr_block(get64(e[i].ptr));
 
-		if (block == 0 || block >= fs->pool_blocks)
+		if (!adit__run_is_sane(fs, block, 1))
 			return fail(why, "a child lies outside of the pool", -EUCLEAN);
 		if (i > 1 && get64(e[i - 1].key) >= get64(e[i].key))
 			return fail(why, "keys are not in order", -EUCLEAN);

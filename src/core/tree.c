@@ -38,7 +38,7 @@ int adit__node_get(struct adit_tree *t, struct adit_cs *cs, uint64_t block, int 
 	const char *why = NULL;
 	int err;
 
-	if (ADIT_UNLIKELY(block == 0 || block >= fs->pool_blocks))
+	if (ADIT_UNLIKELY(!adit__run_is_sane(fs, block, 1)))
 		return adit__tree_bad(t, block, -EUCLEAN, "lies outside of the pool");
 	medium = adit__block_at(fs, block);
 	node = cs ? adit__cs_view_block(cs, fs, block) : medium;

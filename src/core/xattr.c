@@ -111,8 +111,7 @@ static const char *take_apart(const struct adit_fs *fs, const struct adit_rec_pm
 		uint64_t block = adit_ptr_block(get64(a->run[i].ptr));
 		uint64_t n = get32(a->run[i].blocks);
 
-		if (block == 0 || n == 0 || block >= fs->pool_blocks ||
-		    n > fs->pool_blocks - block)
+		if (!adit__run_is_sane(fs, block, n))
 			return "its value lies outside of the pool";
 		blocks += n;
 	}
