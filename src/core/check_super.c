@@ -154,7 +154,7 @@ static uint64_t lane_end(struct adit_fs *fs, uint32_t lane, uint64_t *seq)
 		/* Whose opening it is from does not matter here. */
 		fs->log_nonce = get64(r->nonce);
 		if (get32(r->magic) != ADIT_MAGIC_RECORD || pos % fs->ring_bytes != at ||
-		    pos > INT64_MAX || !adit__record_at(fs, lane, pos, true))
+		    pos > ADIT_LOG_SANE - fs->ring_bytes || !adit__record_at(fs, lane, pos, true))
 			continue;
 		end = max_u64(end, adit__record_end(fs, r));
 		*seq = max_u64(*seq, get64(r->seq));
@@ -166,9 +166,9 @@ static uint64_t lane_end(struct adit_fs *fs, uint32_t lane, uint64_t *seq)
 static bool slot_is_sane(const struct adit_fs *fs, const struct adit_ckpt_pm *k)
 {
 	for (uint32_t i = 0; i < fs->lanes; i++)
-		if (get64(k->tail[i]) > INT64_MAX || get64(k->tail[i]) % ADIT_LINE)
+		if (get64(k->tail[i]) > ADIT_LOG_SANE || get64(k->tail[i]) % ADIT_LINE)
 			return false;
-	return get64(k->c) <= INT64_MAX && get64(k->generation) <= INT64_MAX;
+	return get64(k->c) <= ADIT_LOG_SANE && get64(k->generation) <= ADIT_LOG_SANE;
 }
 
 /* Both slots are gone.  Nothing is replayed: of a pool that was closed nothing
@@ -189,7 +189,7 @@ static int check_checkpoint(struct opening *o)
 	k = fs->env->alloc(sizeof *k);
 	if (!k)
 		return -ENOMEM;
-	if (seq > INT64_MAX)
+	if (seq > ADIT_LOG_SANE)
 		seq = 0;
 	for (uint32_t i = 0; i < fs->lanes; i++)
 		k->tail[i] = put64(lane_end(fs, i, &seq));

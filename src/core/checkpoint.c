@@ -56,6 +56,43 @@ static const uint8_t *ring_at(const struct adit_fs *fs, uint32_t lane, uint64_t 
 				    lane * fs->ring_bytes + pos % fs->ring_bytes);
 }
 
+static bool lies_in(uint64_t where, uint64_t n, uint64_t start, uint64_t bytes)
+{
+	return where >= start && where - start < bytes && n <= bytes - (where - start);
+}
+
+/* Does an entry of this kind belong there?  Each kind has its places, and what is sealed is changed
+ * one structure at a time. */
+static bool place_is_sane(const struct adit_fs *fs, uint8_t kind, uint64_t where, uint64_t n)
+{
+	uint64_t unit = kind == ADIT_KIND_INODE ? ADIT_INODE_BYTES : ADIT_BLOCK;
+
+	if (where % 8 || n % 8 ||
+	    !lies_in(where, n, 0, fs->pool_blocks << ADIT_BLOCK_SHIFT))
+		return false;
+	if (n == 0)
+		return kind == ADIT_KIND_DATA;
+	switch (kind) {
+	case ADIT_KIND_ROOT:
+		return lies_in(where, n, get64(fs->super.root_block) << ADIT_BLOCK_SHIFT,
+			       ADIT_BLOCK);
+	case ADIT_KIND_INTENT:
+		return lies_in(where, n, get64(fs->super.intent_start) << ADIT_BLOCK_SHIFT,
+			       fs->lanes * sizeof(struct adit_intent_pm));
+	case ADIT_KIND_INODE:
+	case ADIT_KIND_NODE:
+		if (where / unit != (where + n - 1) / unit)
+			return false;
+		/* fall through */
+	case ADIT_KIND_DATA:
+		return adit__run_is_sane(fs, where >> ADIT_BLOCK_SHIFT,
+					 ((where + n - 1) >> ADIT_BLOCK_SHIFT) -
+						 (where >> ADIT_BLOCK_SHIFT) + 1);
+	default:
+		return false;
+	}
+}
+
 static bool entries_are_sane(const struct adit_fs *fs, const struct adit_record_pm *r)
 {
 	const uint8_t *buf = (const uint8_t *)r;
@@ -66,11 +103,10 @@ static bool entries_are_sane(const struct adit_fs *fs, const struct adit_record_
 		uint64_t where = get64(e->where), n = get32(e->len);
 
 		if (e->op == ADIT_OP_ALLOC || e->op == ADIT_OP_FREE) {
-			if (where >= fs->pool_blocks || n > fs->pool_blocks - where)
+			if (e->kind != ADIT_KIND_BITMAP || !adit__run_is_sane(fs, where, n))
 				return false;
 		} else if (e->op == ADIT_OP_WRITE || e->op == ADIT_OP_ZERO) {
-			if (where % 8 || n % 8 || where >= fs->pm.size_bytes ||
-			    n > fs->pm.size_bytes - where)
+			if (!place_is_sane(fs, e->kind, where, n))
 				return false;
 		} else {
 			return false;
@@ -91,9 +127,9 @@ const struct adit_record_pm *adit__record_at(const struct adit_fs *fs, uint32_t 
 
 	if (get32(r->magic) != ADIT_MAGIC_RECORD || get64(r->pos) != pos ||
 	    get16(r->lane) != lane || get64(r->nonce) != fs->log_nonce || len < sizeof *r ||
-	    len > left)
+	    len > left || get64(r->seq) > ADIT_LOG_SANE)
 		return NULL;
-	if (pad && len != left)
+	if (pad && (len != left || get64(r->seq) != 0))
 		return NULL;
 	if (check_crc && get32(r->crc) != fs->env->crc32c(lane, (const uint8_t *)r + 4,
 							  (pad ? sizeof *r : len) - 4))
@@ -531,20 +567,19 @@ void adit__log_finish(struct adit_fs *fs)
  * ends at the first one that is not whole (it was never acknowledged). */
 static const struct adit_record_pm *next_record(struct adit_fs *fs, uint32_t lane)
 {
-	struct adit_vol_lane *vl = &fs->vol->lane[lane];
-	uint64_t limit = vl->tail + fs->ring_bytes;
+	const struct adit_vol_lane *vl = &fs->vol->lane[lane];
+	uint64_t pos = vl->head, limit = vl->tail + fs->ring_bytes;
 
-	while (vl->head < limit) {
-		const struct adit_record_pm *r = adit__record_at(fs, lane, vl->head, true);
+	while (pos < limit) {
+		const struct adit_record_pm *r = adit__record_at(fs, lane, pos, true);
 
 		if (!r)
 			return NULL;
+		/* A pad counts only with the record behind it. A lane's numbers rise: at first beyond
+		 * C, then beyond the record of this lane that was applied last. */
 		if (!(get16(r->flags) & ADIT_RECORD_PAD))
-			return get64(r->seq) > fs->vol->c ? r : NULL;
-		/* A pad counts only with the record behind it. */
-		if (!adit__record_at(fs, lane, adit__record_end(fs, r), true))
-			return NULL;
-		vl->head = adit__record_end(fs, r);
+			return get64(r->seq) > fs->vol->seq ? r : NULL;
+		pos = adit__record_end(fs, r);
 	}
 	return NULL;
 }
