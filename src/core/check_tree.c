@@ -280,6 +280,9 @@ static const char *misplaced(struct adit_check *ck, const struct adit_ck_tree *t
 		return "reserved bytes are not zero";
 	if (get32(n->birth_epoch) > get32(ck->fs->root->epoch))
 		return "is of a birth epoch to come";
+	/* Its seal would not be believed to be stale when it is. */
+	if (get64(n->dirty_seq) > ck->fs->vol->seq)
+		return "was changed by a record to come";
 	for (unsigned i = 1; n->level > 0 && i < get16(n->count); i++) {
 		if (get64(e[i].key) <= low || get64(e[i].key) >= high)
 			return "has keys that its parent does not promise";
