@@ -292,6 +292,9 @@ void adit__ck_bitmaps(struct adit_check *ck)
 
 		for (uint64_t at = first; at < end; at += ADIT_CK_CHUNK_BITS)
 			check_bitmap(ck, i, at, min_u64(end, at + ADIT_CK_CHUNK_BITS));
+		/* Recovery may have sealed since then what was found to be bad. */
+		if (ck->may_fix && adit__group_vol(fs, i)->bad)
+			adit__pm_store64(&fs->pm, &adit__group_vol(fs, i)->incarnation, 0);
 		if (i % 16 == 0)
 			adit__ck_progress(ck, "bitmaps", i, fs->groups);
 	}
