@@ -235,9 +235,8 @@ static void one_image(struct level *l, const struct choices *c)
 	x->tally->total.images++;
 	x->tally->by_op[x->kind].images++;
 	id = seen_get(&x->inputs, l->image_hash);
-	if (id && !x->replay) {
-		if (!judge_allows(x, id))
-			explorer_fail(x, l->depth, "recovers to a state that is not allowed here");
+	/* Not allowed: to be looked at again, see judge. */
+	if (id && !x->replay && judge_allows(x, id)) {
 		level_put_back(l, x->areas);
 		return;
 	}

@@ -122,7 +122,8 @@ uint32_t judge(struct level *l)
 	} else {
 		out = level_hash(l);
 		id = seen_get(&x->outputs, out);
-		if (id == 0 || s.reports)
+		/* Not allowed may mean that a later state looks the same as the one it was taken for. */
+		if (id == 0 || s.reports || !judge_allows(x, id))
 			id = look(x, &s, l->depth);
 		seen_put(&x->outputs, out, id);
 		subject_abandon(&s);

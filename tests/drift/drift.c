@@ -159,6 +159,14 @@ static void on_fence(struct adit_pm *pm)
 
 static struct adit_record_hooks hooks = {on_store, on_nt, on_flush, on_fence};
 
+/* The medium holds this. */
+static void holds(const uint8_t *image)
+{
+	memory_reset(&d.memory);
+	for (uint64_t page = 0; page < POOL_BYTES / MEMORY_PAGE; page++)
+		memory_page(&d.memory, page, image + page * MEMORY_PAGE);
+}
+
 /* The image is the pool now, and it is opened; that may be cut off as well. */
 static void recover(void)
 {
@@ -166,7 +174,7 @@ static void recover(void)
 		int err;
 
 		memcpy(d.s.pm.base, d.image, POOL_BYTES);
-		memory_reset(&d.memory, d.image);
+		holds(d.image);
 		d.failed = false;
 		d.events = 0;
 		d.at = round < 3 && below(3) == 0 ? 1 + below(RECOVERY_EVENTS) : 0;
@@ -343,7 +351,7 @@ static void begin(uint64_t seed)
 	model_init(&d.m, 0755);
 	if (!d.image || subject_mkfs(&d.s, 2) || !subject_volatile(&d.s, d.vol))
 		abort();
-	memory_reset(&d.memory, d.s.pm.base);
+	holds(d.s.pm.base);
 	adit__record = &hooks;
 	if (subject_open(&d.s))
 		fail("open", d.s.report);

@@ -29,12 +29,12 @@
 #include "proof.h"
 #include "refuse.h"
 
-struct tally tally;
+struct refusals refusals;
 static uint64_t cases[OP_KINDS];
 
 static bool time_is_up(void)
 {
-	return trial_seconds(&tally.trial) > tally.trial.until - tally.trial.began;
+	return trial_seconds(&refusals.trial) > refusals.trial.until - refusals.trial.began;
 }
 
 /* Does the pool have space for it, when nothing is refused? */
@@ -59,7 +59,7 @@ static const char *judge_stopped(struct scene *c, const struct op *op, int64_t g
 	const char *wrong;
 
 	*done = true;
-	tally.stopped++;
+	refusals.stopped++;
 	if (got != -EIO && got != -ENOSPC && got != -ENOMEM)
 		return "the pool stopped, and the call says it did not";
 	if (subject_apply(&c->s, &try, c->now + 1) != -EIO)
@@ -123,7 +123,7 @@ static void blocks(const struct stage *g, const struct op *op, const char *label
 		wrong = judge(&c, op, got, -ENOSPC, &done);
 		if (!wrong && !struck && !done && room)
 			wrong = "refused although nothing was";
-		tally.refused[op->kind][BLOCK] += struck;
+		refusals.refused[op->kind][BLOCK] += struck;
 		if (wrong) {
 			refuse_failed(label, "block", n, wrong);
 			break;
@@ -152,7 +152,7 @@ static void memory(const struct stage *g, const struct op *op, const char *label
 		/* Then the same call on the same pool. */
 		if (!wrong && struck && !done)
 			wrong = judge(&c, op, subject_apply(&c.s, op, c.now + 1), -ENOSPC, &done);
-		tally.refused[op->kind][MEMORY] += struck;
+		refusals.refused[op->kind][MEMORY] += struck;
 		if (wrong)
 			refuse_failed(label, "memory", n, wrong);
 		scene_end(&c);
@@ -177,7 +177,7 @@ static void lanes(const struct stage *g, const struct op *op, const char *label,
 		struck = subject_refuse_trylock == 0;
 		subject_refuse_trylock = 0;
 		wrong = judge(&c, op, got, room ? 1 : -ENOSPC, &done);
-		tally.refused[op->kind][LANE] += struck;
+		refusals.refused[op->kind][LANE] += struck;
 		if (wrong)
 			refuse_failed(label, "lane", n, wrong);
 		scene_end(&c);
@@ -203,7 +203,7 @@ static void ring(const struct stage *g, const struct op *op, const char *label, 
 	if (wrong == NULL)
 		wrong = judge(&c, op, subject_apply(&c.s, op, c.now + 1), room ? 1 : -ENOSPC,
 			      &done);
-	tally.refused[op->kind][RING]++;
+	refusals.refused[op->kind][RING]++;
 	if (wrong)
 		refuse_failed(label, "ring", 1, wrong);
 	scene_end(&c);
@@ -218,7 +218,7 @@ static void one(const struct stage *g, const char *text)
 	bool room;
 
 	snprintf(label, sizeof label, "%s: %s", g->of->name, text);
-	if (!trial_wants(&tally.trial, label))
+	if (!trial_wants(&refusals.trial, label))
 		return;
 	if (workload_parse(text, &op) != 1)
 		abort();
@@ -237,7 +237,7 @@ static void one_full(const struct stage *g, const char *text)
 	struct op *op;
 
 	snprintf(label, sizeof label, "full %s: %s", g->of->name, text);
-	if (!trial_wants(&tally.trial, label))
+	if (!trial_wants(&refusals.trial, label))
 		return;
 	if (workload_parse(text, &op) != 1)
 		abort();
@@ -249,7 +249,7 @@ static void one_full(const struct stage *g, const char *text)
 /* Quick: a sample that has every operation in several states and every state with several operations. */
 static bool chosen(unsigned s, unsigned o, unsigned stride)
 {
-	return tally.trial.everything || tally.trial.only || (s * 5 + o) % stride == 0;
+	return refusals.trial.everything || refusals.trial.only || (s * 5 + o) % stride == 0;
 }
 
 static void all_states(void)
@@ -261,7 +261,7 @@ static void all_states(void)
 		if (!stage_make(&g, of))
 			exit(2);
 		for (unsigned o = 0;
-		     o < workload_ops_count && !(tally.trial.everything && time_is_up()); o++) {
+		     o < workload_ops_count && !(refusals.trial.everything && time_is_up()); o++) {
 			if (chosen(s, o, 4))
 				one(&g, workload_ops[o].text);
 			if (of->special.leave_blocks == 0 && chosen(s, o, 31))
@@ -287,21 +287,21 @@ static uint64_t write_proof(void)
 		uint64_t row[6] = {cases[k]};
 
 		for (unsigned i = 0; i < REFUSALS; i++) {
-			row[1 + i] = tally.refused[k][i];
+			row[1 + i] = refusals.refused[k][i];
 			sum += row[1 + i];
 		}
 		if (cases[k])
 			proof_row(p, op_word((enum op_kind)k), row);
 	}
 	proof_count(p, "refusals", sum);
-	proof_count(p, "pools filled to the brim", tally.filled);
-	proof_count(p, "refusals of memory in mkfs, open, check, repair", tally.big);
+	proof_count(p, "pools filled to the brim", refusals.filled);
+	proof_count(p, "refusals of memory in mkfs, open, check, repair", refusals.big);
 	proof_count(p, "pools that stopped in the middle of a change, whole after opening again",
-		    tally.stopped);
+		    refusals.stopped);
 	proof_note(p, "A lane or a ring cannot be refused for good: the call waits, or runs a "
 		      "checkpoint; "
 		      "shown is that it then succeeds.");
-	proof_end(p, tally.trial.failures);
+	proof_end(p, refusals.trial.failures);
 	return sum;
 }
 
@@ -309,16 +309,16 @@ int main(int argc, char **argv)
 {
 	uint64_t sum;
 
-	trial_begin(&tally.trial, "fault_refuse", argc, argv);
+	trial_begin(&refusals.trial, "fault_refuse", argc, argv);
 	all_states();
-	if (tally.trial.only == NULL || strncmp(tally.trial.only, "memory ", 7) == 0)
+	if (refusals.trial.only == NULL || strncmp(refusals.trial.only, "memory ", 7) == 0)
 		whole_pool();
 	sum = write_proof();
 	printf("fault_refuse: %llu refusals of blocks, memory, locks, rings; %llu full pools; %llu "
 	       "stopped; "
 	       "%llu refusals in mkfs, open, check, repair in %.1f s: %u failures\n",
-	       (unsigned long long)sum, (unsigned long long)tally.filled,
-	       (unsigned long long)tally.stopped, (unsigned long long)tally.big,
-	       trial_seconds(&tally.trial), tally.trial.failures);
-	return tally.trial.failures != 0;
+	       (unsigned long long)sum, (unsigned long long)refusals.filled,
+	       (unsigned long long)refusals.stopped, (unsigned long long)refusals.big,
+	       trial_seconds(&refusals.trial), refusals.trial.failures);
+	return refusals.trial.failures != 0;
 }

@@ -10,12 +10,12 @@
 
 enum refusal { BLOCK, MEMORY, LANE, RING, FULL, REFUSALS };
 
-struct tally {
+struct refusals {
 	struct trial trial;
 	uint64_t refused[OP_KINDS][REFUSALS];
 	uint64_t filled, big, stopped;
 };
-extern struct tally tally;
+extern struct refusals refusals;
 
 static inline bool ring_has_room(const struct scene *c)
 {
@@ -27,7 +27,7 @@ static inline void refuse_failed(const char *label, const char *what, unsigned n
 	char text[2000];
 
 	snprintf(text, sizeof text, "%.300s: %s %u: %.1500s", label, what, n, wrong);
-	trial_failed(&tally.trial, label, text);
+	trial_failed(&refusals.trial, label, text);
 }
 
 /* refuse_full.c: the operation on pools with k free blocks. */

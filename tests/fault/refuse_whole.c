@@ -99,7 +99,7 @@ static void one(const struct stage *g, enum whole what)
 	bool struck = true;
 
 	snprintf(label, sizeof label, "memory %s: %s", whole_name[what], g->of->name);
-	for (unsigned n = 1; struck && trial_wants(&tally.trial, label); n++) {
+	for (unsigned n = 1; struck && trial_wants(&refusals.trial, label); n++) {
 		const char *wrong = NULL;
 		struct scene c;
 		int err;
@@ -109,7 +109,7 @@ static void one(const struct stage *g, enum whole what)
 		err = attempt(&c, what);
 		struck = subject_refuse_alloc == 0;
 		subject_refuse_alloc = 0;
-		tally.big += struck;
+		refusals.big += struck;
 		if (err != (struck ? -ENOMEM : 0))
 			wrong = "wrong result";
 		if (adit__current_op != NULL)

@@ -166,7 +166,7 @@ const char *scene_whole(struct scene *c)
 		return said("check", text);
 	if (adit__checkpoint(fs) != 0)
 		return "checkpoint failed";
-	if (fs->vol->free_blocks != fs->vol->total_free_blocks)
+	if (fs->vol->free_blocks != adit__total_free(fs))
 		return "reserved blocks have leaked";
 	return NULL;
 }

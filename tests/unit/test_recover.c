@@ -48,6 +48,8 @@ static struct adit_record_pm *forge(struct pool *p, uint64_t pos, const struct e
 	r->nonce = put64(p->fs->log_nonce);
 	r->len = put32((uint32_t)(sizeof *r + sizeof *e + (row->payload ? row->len : 0)));
 	e->op = row->op;
+	e->kind = row->op == ADIT_OP_ALLOC || row->op == ADIT_OP_FREE ? ADIT_KIND_BITMAP
+								       : ADIT_KIND_DATA;
 	e->where = put64(row->where);
 	e->len = put32(row->len);
 	seal_record(r, 0);
