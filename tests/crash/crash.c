@@ -13,7 +13,8 @@
  *	crash --replay LABEL ID TIER	one image of a failure, as the failure prints it
  *	--jobs N, ADIT_JOBS=N		worker processes; the processors that are online
  *	ADIT_TIER=full|soak|weak|inorder	more images a point, or other memories: plan.c
- *	ADIT_SECONDS=n			soak: how long; else longer lists by chance until then
+ *	ADIT_SECONDS=n			soak, weak, inorder: how long, each list its share; else
+ *					longer lists by chance until then
  *	ADIT_SEED=n			what chance begins with
  *	ADIT_FAILURES=n			stop after so many; 1
  *	ADIT_CRASH_IMAGE=path		a replay leaves its image there, before recovery
@@ -68,9 +69,12 @@ static void print_lists(const struct jobs *j, const struct tally *t)
 			printf(" %s %llu of %llu,", plan_word(c), (ull)t->done[c],
 			       (ull)plan_all(c));
 	}
-	printf("; %llu meetings of two threads; %llu kills in %llu operations%s\n",
-	       (ull)t->meetings, (ull)t->kills, (ull)t->kill_operations,
-	       j->whole ? "" : " (the time ended before the lists)");
+	printf("; %llu meetings of two threads; %llu kills in %llu operations", (ull)t->meetings,
+	       (ull)t->kills, (ull)t->kill_operations);
+	if (!j->whole)
+		printf(" (the time ended before the lists, %llu workloads were cut short)",
+		       (ull)t->cut);
+	printf("\n");
 }
 
 static void write_matrix(struct proof *proof, const struct tally *t)

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "core/linux_abi.h"
 #include "explore_int.h"
@@ -255,6 +256,19 @@ static void one_image(struct level *l, const struct choices *c)
 	level_put_back(l, x->areas);
 }
 
+static void look_at_the_clock(struct explorer *x)
+{
+	struct timespec t;
+
+	if (x->tally->until == 0 || x->replay)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	if ((double)t.tv_sec < x->tally->until)
+		return;
+	x->cut = true;
+	x->tally->cut++;
+}
+
 /* Called from within a fence of the core: its operation under way is put aside meanwhile. */
 void crash_point(struct level *l)
 {
@@ -264,7 +278,7 @@ void crash_point(struct level *l)
 	void (*blocked)(void) = subject_blocked;
 	struct choices c;
 
-	if (l->depth == 0 && l->op < 0)
+	if ((l->depth == 0 && l->op < 0) || x->cut)
 		return; /* not asked for */
 	l->point++;
 	adit__current_op = NULL;
@@ -273,9 +287,12 @@ void crash_point(struct level *l)
 		     x->w->seed ^ ((uint64_t)l->op << 32 | l->point) * 0x9e3779b9u);
 	x->tally->total.points++;
 	x->tally->by_op[x->kind].points++;
-	for (l->number = 0; l->number < c.count && !x->failed; l->number++)
+	for (l->number = 0; l->number < c.count && !x->failed && !x->cut; l->number++) {
 		if (is_wanted(l))
 			one_image(l, &c);
+		if (l->number % 256 == 255 && !x->cut)
+			look_at_the_clock(x);
+	}
 	choices_finish(&c);
 	adit__current_op = under_way;
 	subject_blocked = blocked;
@@ -336,7 +353,7 @@ bool sync_volatile(struct explorer *x)
 	const uint64_t *inodes = x->w->state ? x->w->state->inode_pages : NULL;
 
 	for (unsigned i = 0; i < VOLATILE_AREAS; i++)
-		level_patch(l, x->areas[i].offset, x->areas[i].len);
+		level_patch(l, x->areas[i].offset, x->areas[i].end - x->areas[i].offset);
 	for (uint64_t page = 0; page < x->bytes / MEMORY_PAGE; page++)
 		if ((everywhere || l->stale[page / 64] >> page % 64 & 1 ||
 		     (inodes && inodes[page / 64] >> page % 64 & 1)) &&
@@ -383,7 +400,7 @@ static void begin(struct explorer *x, const struct workload *w, const uint8_t *i
 	level_reset(l, image, x->areas);
 	subject_attach(&x->s, l->live, x->bytes);
 	x->s.quiet = true;
-	x->failed = x->making = false;
+	x->failed = x->making = x->cut = false;
 	x->met = true;
 	x->failure[0] = '\0';
 	x->distinct = 0;
@@ -554,10 +571,8 @@ bool explore_mkfs(struct explorer *x, const uint8_t *old, const struct model *wa
 		abort();
 	/* Where the volatile areas will be. */
 	subject_attach(&x->s, l->live, x->bytes);
-	if (subject_mkfs(&x->s, 2) || subject_open(&x->s))
+	if (subject_mkfs(&x->s, 2) || !subject_volatile(&x->s, x->areas))
 		abort();
-	state_areas(x->s.fs, x->areas);
-	subject_abandon(&x->s);
 	level_forget(l);
 	begin(x, w, old ? old : x->zeros);
 	subject_now = 0;

@@ -39,7 +39,7 @@ struct state {
 	struct model model;
 	int64_t now;
 	uint32_t lane, full_after, full_room;
-	struct range areas[VOLATILE_AREAS];
+	struct area areas[VOLATILE_AREAS];
 	uint64_t *inode_pages; /* bit a page: has inodes */
 };
 /* Special needs of a state. */
@@ -54,8 +54,6 @@ struct special {
 bool state_make(struct state *, uint64_t pool_bytes, const struct op *, int n,
 		const struct special *);
 void state_finish(struct state *);
-/* Where the volatile words of a pool lie. */
-void state_areas(const struct adit_fs *, struct range areas[VOLATILE_AREAS]);
 
 struct explorer;
 

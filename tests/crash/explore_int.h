@@ -25,10 +25,11 @@ struct explorer {
 	struct seen inputs, outputs; /* hash -> state */
 	uint64_t distinct;	     /* in this workload */
 	enum op_kind kind;
-	struct range areas[VOLATILE_AREAS];
+	struct area areas[VOLATILE_AREAS];
 	int want[LEVELS][3]; /* replay: op, point, number; -1: any */
 	bool replay;
 	bool failed, met;
+	bool cut; /* the time is over: no more images */
 	char failure[3000];
 	struct meeting *meeting; /* NULL: none is to be */
 	uint64_t runs;

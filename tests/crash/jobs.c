@@ -47,9 +47,10 @@ static void *shared_memory(size_t bytes)
 
 /* ---- in a worker --------------------------------------------------------------------------------- */
 
-static bool in_shares(const struct tier *t)
+/* Of a time that is given, each list gets its share; else lists are run to their ends. */
+static bool in_shares(const struct jobs *j)
 {
-	return t->share[PLAN_SINGLE] != 0;
+	return j->seconds > 0 && j->tier->share[PLAN_SINGLE] != 0;
 }
 
 /* The list of which least of its share was used; -1: none is left. */
@@ -62,11 +63,11 @@ static int choose_class(const struct jobs *j, struct shared *s)
 		double used = (double)__atomic_load_n(&s->used_us[c], __ATOMIC_RELAXED);
 		unsigned share = j->tier->share[c];
 
-		if (in_shares(j->tier) ? share == 0 : c == PLAN_LONGER && best >= 0)
+		if (in_shares(j) ? share == 0 : c == PLAN_LONGER && best >= 0)
 			continue;
 		if (__atomic_load_n(&s->next[c], __ATOMIC_RELAXED) >= plan_count(j->tier, c))
 			continue;
-		if (!in_shares(j->tier))
+		if (!in_shares(j))
 			return c;
 		if (best < 0 || used / share < least) {
 			least = used / share;
@@ -81,12 +82,13 @@ static void work(const struct jobs *j, struct shared *s, struct tally *tally, do
 	struct runner *r = runner_create(j->tier, j->seed, j->only, tally);
 	int c;
 
+	tally->until = in_shares(j) ? until : 0;
 	while (!__atomic_load_n(&s->stop, __ATOMIC_RELAXED) && (c = choose_class(j, s)) >= 0) {
 		double began = jobs_now();
 		struct planned p;
 		uint64_t i;
 
-		if ((c == PLAN_LONGER || in_shares(j->tier)) && began >= until)
+		if ((c == PLAN_LONGER || in_shares(j)) && began >= until)
 			break;
 		i = __atomic_fetch_add(&s->next[c], 1, __ATOMIC_RELAXED);
 		if (i >= plan_count(j->tier, (enum plan_class)c))
@@ -181,6 +183,7 @@ static void add_tally(struct tally *sum, const struct tally *t)
 		sum->done[i] += t->done[i];
 	sum->lane_changed += t->lane_changed;
 	sum->meetings += t->meetings;
+	sum->cut += t->cut;
 	sum->kills += t->kills;
 	sum->kill_operations += t->kill_operations;
 	sum->failures += t->failures;

@@ -59,14 +59,14 @@ void level_forget(struct level *l)
 	l->base = NULL;
 }
 
-void level_reset(struct level *l, const uint8_t *base, const struct range *areas)
+void level_reset(struct level *l, const uint8_t *base, const struct area *areas)
 {
 	if (l->base != base)
 		memset(l->stale, 0xff, (pages_of(l) / 64 + 1) * sizeof *l->stale);
 	for (unsigned i = 0; i < VOLATILE_AREAS; i++)
-		stale(l, areas[i].offset, areas[i].len);
+		stale(l, areas[i].offset, areas[i].end - areas[i].offset);
 	l->base = base;
-	memory_reset(&l->memory);
+	memory_forget(&l->memory);
 	for (uint64_t word = 0; word < (pages_of(l) + 63) / 64; word++) {
 		uint64_t bits = l->stale[word];
 
@@ -141,7 +141,7 @@ void level_put_line(void *level, uint32_t line, const uint8_t *contents)
 	level_touch(l, (uint64_t)line * LINE_BYTES, LINE_BYTES);
 }
 
-void level_put_back(struct level *l, const struct range *areas)
+void level_put_back(struct level *l, const struct area *areas)
 {
 	for (size_t i = 0; i < l->touches; i++)
 		memcpy(l->work + l->touched[i].offset, l->memory.durable + l->touched[i].offset,
@@ -149,7 +149,7 @@ void level_put_back(struct level *l, const struct range *areas)
 	l->touches = 0;
 	for (unsigned i = 0; i < VOLATILE_AREAS; i++)
 		memcpy(l->work + areas[i].offset, l->memory.durable + areas[i].offset,
-		       areas[i].len);
+		       areas[i].end - areas[i].offset);
 }
 
 /* From what was touched. */
@@ -177,7 +177,7 @@ uint64_t level_hash(struct level *l)
 	return h;
 }
 
-void level_raise(struct level *l, const struct range *areas)
+void level_raise(struct level *l, const struct area *areas)
 {
 	struct level *up = l->above;
 

@@ -12,6 +12,7 @@
 
 #include "choice.h"
 #include "memory.h"
+#include "subject.h"
 #include "tally.h"
 
 struct explorer;
@@ -43,7 +44,7 @@ struct level {
 void level_init(struct level *, struct explorer *, unsigned depth, uint64_t bytes);
 void level_finish(struct level *);
 /* All three as `base` is, nothing pending; areas: volatile ones, always copied. */
-void level_reset(struct level *, const uint8_t *base, const struct range *areas);
+void level_reset(struct level *, const uint8_t *base, const struct area *areas);
 /* The base is another one, or was changed behind our back. */
 void level_forget(struct level *);
 /* A store of the live pool. */
@@ -55,9 +56,9 @@ void level_patch(struct level *, uint64_t offset, uint64_t len);
 /* Images: a line of `work`; a range that recovery stored to; everything back. */
 void level_put_line(void *level, uint32_t line, const uint8_t *contents);
 void level_touch(struct level *, uint64_t offset, uint64_t len);
-void level_put_back(struct level *, const struct range *areas);
+void level_put_back(struct level *, const struct area *areas);
 uint64_t level_hash(struct level *);
 /* The level above becomes the image that `work` is now. */
-void level_raise(struct level *, const struct range *areas);
+void level_raise(struct level *, const struct area *areas);
 
 #endif

@@ -66,7 +66,7 @@ uint64_t memory_line_hash(uint32_t line, const uint8_t *contents)
 	return (h ^ h >> 32) | 1;
 }
 
-void memory_reset(struct memory *m)
+void memory_forget(struct memory *m)
 {
 	for (uint32_t i = 0; i < m->actives; i++) {
 		struct line *l = &m->line[m->active[i]];
@@ -84,6 +84,13 @@ void memory_reset(struct memory *m)
 	m->pieces = 0;
 	m->free = NO_PIECE;
 	m->hash = 0;
+}
+
+void memory_reset(struct memory *m, const uint8_t *image)
+{
+	memory_forget(m);
+	for (uint64_t page = 0; page < m->bytes / MEMORY_PAGE; page++)
+		memory_page(m, page, image + page * MEMORY_PAGE);
 }
 
 void memory_page(struct memory *m, uint64_t page, const uint8_t *contents)

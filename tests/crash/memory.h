@@ -58,8 +58,10 @@ struct memory {
 
 void memory_init(struct memory *, uint64_t bytes);
 void memory_finish(struct memory *);
-/* Nothing pending. `durable` is the caller's to set: page by page, each with memory_page. */
-void memory_reset(struct memory *);
+/* Nothing pending; the medium holds this. */
+void memory_reset(struct memory *, const uint8_t *image);
+/* Nothing pending. `durable` is then the caller's to set: page by page, each with memory_page. */
+void memory_forget(struct memory *);
 #define MEMORY_PAGE 4096u
 void memory_page(struct memory *, uint64_t page, const uint8_t *contents);
 void memory_store(struct memory *, uint64_t offset, const uint8_t *bytes, uint64_t len, bool nt);

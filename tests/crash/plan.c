@@ -7,71 +7,57 @@
 
 #define ITEMS(a) (sizeof(a) / sizeof *(a))
 
-static const char *const words[PLAN_CLASSES] = {"make", "single", "sweep",  "turn",  "meet",
-						"pair", "kill",	  "triple", "longer"};
+static const char *const words[PLAN_CLASSES] = {
+	[PLAN_MAKE] = "make",	[PLAN_MEET] = "meet",	  [PLAN_TURN] = "turn",
+	[PLAN_SWEEP] = "sweep", [PLAN_KILL] = "kill",	  [PLAN_SINGLE] = "single",
+	[PLAN_PAIR] = "pair",	[PLAN_TRIPLE] = "triple", [PLAN_LONGER] = "longer",
+};
 
-/* A budget: per level product, samples, images a point, sets of lines. */
+/* Of the time, when that is given. */
+#define SHARES                                                                                     \
+	{                                                                                          \
+		[PLAN_MAKE] = 1, [PLAN_MEET] = 6, [PLAN_TURN] = 6, [PLAN_SWEEP] = 4,               \
+		[PLAN_KILL] = 4, [PLAN_SINGLE] = 25, [PLAN_PAIR] = 20, [PLAN_TRIPLE] = 30,         \
+		[PLAN_LONGER] = 4                                                                  \
+	}
+#define ONLY_LONGER                                                                                \
+	{                                                                                          \
+		[PLAN_LONGER] = 1                                                                  \
+	}
+
+/* clang-format off */
+/* A budget: for each level the largest product, samples, images a point, lines in a set. */
 static const struct tier tiers[] = {
 	{"quick",
-	 {{{64, 16, 80, 1, false}, {24, 8, 24, 1, false}, {8, 4, 8, 1, false}},
-	  {700, 60, 0},
-	  false},
+	 {{{48, 12, 56, 1, false}, {24, 8, 24, 1, false}, {8, 4, 8, 1, false}}, {700, 60, 0}, false},
 	 {{{16, 6, 16, 1, false}, {16, 8, 16, 1, false}, {8, 4, 8, 1, false}}, {900, 60, 0}, false},
-	 {[PLAN_SWEEP] = 200,
-	  [PLAN_TURN] = 1200,
-	  [PLAN_MEET] = 150,
-	  [PLAN_PAIR] = 1,
-	  [PLAN_KILL] = 150,
+	 {[PLAN_MEET] = 150, [PLAN_TURN] = 1200, [PLAN_SWEEP] = 200, [PLAN_KILL] = 150, [PLAN_PAIR] = 1,
 	  [PLAN_TRIPLE] = 300},
-	 {[PLAN_LONGER] = 1},
-	 7},
+	 ONLY_LONGER, 7},
 	{"full",
-	 {{{4096, 512, 8000, 3, false}, {64, 24, 100, 2, false}, {16, 8, 20, 1, false}},
-	  {1000, 60, 0},
-	  false},
-	 {{{256, 64, 256, 2, false}, {32, 12, 40, 1, false}, {8, 4, 10, 1, false}},
-	  {1000, 60, 0},
-	  false},
-	 {[PLAN_PAIR] = 2, [PLAN_MEET] = 1000, [PLAN_KILL] = 1000, [PLAN_TRIPLE] = 5000},
-	 {[PLAN_LONGER] = 1},
-	 3},
-	/* All of it, in shares of the time. */
+	 {{{4096, 512, 8000, 3, false}, {64, 24, 100, 2, false}, {16, 8, 20, 1, false}}, {1000, 60, 0}, false},
+	 {{{256, 64, 256, 2, false}, {32, 12, 40, 1, false}, {8, 4, 10, 1, false}}, {1000, 60, 0}, false},
+	 {[PLAN_MEET] = 1000, [PLAN_KILL] = 1000, [PLAN_PAIR] = 2, [PLAN_TRIPLE] = 5000},
+	 ONLY_LONGER, 3},
 	{"soak",
-	 {{{65536, 4096, 100000, 3, false}, {256, 64, 400, 2, false}, {32, 16, 60, 1, false}},
-	  {2000, 60, 0},
+	 {{{65536, 4096, 100000, 3, false}, {256, 64, 400, 2, false}, {32, 16, 60, 1, false}}, {2000, 60, 0},
 	  false},
-	 {{{1024, 256, 1024, 2, false}, {64, 24, 100, 2, false}, {16, 8, 20, 1, false}},
-	  {1000, 60, 0},
-	  false},
+	 {{{1024, 256, 1024, 2, false}, {64, 24, 100, 2, false}, {16, 8, 20, 1, false}}, {1000, 60, 0}, false},
 	 {0},
-	 {[PLAN_MAKE] = 1,
-	  [PLAN_SINGLE] = 25,
-	  [PLAN_SWEEP] = 4,
-	  [PLAN_TURN] = 6,
-	  [PLAN_MEET] = 6,
-	  [PLAN_PAIR] = 20,
-	  [PLAN_KILL] = 4,
-	  [PLAN_TRIPLE] = 30,
-	  [PLAN_LONGER] = 4},
-	 1},
+	 SHARES, 1},
 	/* Other memories: lines whose stores have no order, and caches that are flushed on failure. */
 	{"weak",
-	 {{{4096, 512, 2000, 2, true}, {64, 24, 80, 1, true}, {8, 4, 10, 1, true}},
-	  {1000, 60, 0},
-	  false},
-	 {{{64, 32, 64, 1, true}, {32, 12, 40, 1, true}, {8, 4, 10, 1, true}},
-	  {1000, 60, 0},
-	  false},
-	 {[PLAN_PAIR] = 1, [PLAN_MEET] = 150, [PLAN_KILL] = 1, [PLAN_TRIPLE] = 1000},
-	 {[PLAN_LONGER] = 1},
-	 5},
+	 {{{4096, 512, 2000, 2, true}, {64, 24, 80, 1, true}, {8, 4, 10, 1, true}}, {1000, 60, 0}, false},
+	 {{{64, 32, 64, 1, true}, {32, 12, 40, 1, true}, {8, 4, 10, 1, true}}, {1000, 60, 0}, false},
+	 {[PLAN_MEET] = 150, [PLAN_KILL] = 1, [PLAN_PAIR] = 1, [PLAN_TRIPLE] = 1000},
+	 SHARES, 5},
 	{"inorder",
 	 {{{1, 0, 4, 1, false}, {1, 0, 4, 1, false}, {1, 0, 4, 1, false}}, {800, 200, 0}, true},
 	 {{{1, 0, 4, 1, false}, {1, 0, 4, 1, false}, {1, 0, 4, 1, false}}, {800, 200, 0}, true},
-	 {[PLAN_PAIR] = 1, [PLAN_MEET] = 150, [PLAN_KILL] = 1, [PLAN_TRIPLE] = 1000},
-	 {[PLAN_LONGER] = 1},
-	 5},
+	 {[PLAN_MEET] = 150, [PLAN_KILL] = 1, [PLAN_PAIR] = 1, [PLAN_TRIPLE] = 1000},
+	 SHARES, 5},
 };
+/* clang-format on */
 
 const struct tier *tier_named(const char *name)
 {

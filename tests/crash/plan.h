@@ -9,14 +9,15 @@
 #include "explore.h"
 #include "workload.h"
 
+/* In the order in which they are run: first what is soon done and finds much. */
 enum plan_class {
 	PLAN_MAKE,   /* mkfs */
-	PLAN_SINGLE, /* every state and operation; what the state left in the log */
-	PLAN_SWEEP,  /* writes of many offsets and lengths */
-	PLAN_TURN,   /* a checkpoint by one thread, then the operation by another */
 	PLAN_MEET,   /* a checkpoint and an operation at once, every order of steps */
-	PLAN_PAIR,   /* ordered pairs, crashed in the second */
+	PLAN_TURN,   /* a checkpoint by one thread, then the operation by another */
+	PLAN_SWEEP,  /* writes of many offsets and lengths */
 	PLAN_KILL,   /* SIGKILL at recorded steps */
+	PLAN_SINGLE, /* every state and operation; what the state left in the log */
+	PLAN_PAIR,   /* ordered pairs, crashed in the second */
 	PLAN_TRIPLE, /* ordered triples by chance, crashed in the third */
 	PLAN_LONGER, /* three to six by chance, crashed in all of them; without end */
 	PLAN_CLASSES

@@ -332,18 +332,6 @@ static bool run_kill(struct runner *r, unsigned state, const char *text, uint64_
 	return ok;
 }
 
-static bool is_for(const struct workload_state *state, const char *text)
-{
-	size_t len = state->without ? strlen(state->without) : 0;
-
-	for (; len && text; text = strchr(text, ';')) {
-		text += strspn(text, "; ");
-		if (strncmp(text, state->without, len) == 0 && text[len] == ' ')
-			return false;
-	}
-	return true;
-}
-
 bool run_planned(struct runner *r, const struct planned *p)
 {
 	char label[PLAN_TEXT_MAX + 100];
@@ -354,8 +342,8 @@ bool run_planned(struct runner *r, const struct planned *p)
 	if (r->only && !strstr(label, r->only) && strcmp(plan_word(p->class), r->only) != 0)
 		return true;
 	if (p->class != PLAN_MAKE &&
-	    !is_for(&workload_states[p->state],
-		    p->class == PLAN_KILL ? workload_ops[p->op].text : p->text))
+	    !workload_is_for(&workload_states[p->state],
+			     p->class == PLAN_KILL ? workload_ops[p->op].text : p->text))
 		return true;
 	r->tally->done[p->class]++;
 	switch (p->class) {

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "core/alloc.h"
 #include "explore.h"
 
 /* The operation on both; they must agree. */
@@ -48,17 +47,6 @@ static bool fill_pool(struct subject *s, struct state *st, uint64_t leave)
 	return both(s, st, &op);
 }
 
-void state_areas(const struct adit_fs *fs, struct range areas[VOLATILE_AREAS])
-{
-	areas[0] = (struct range){get64(fs->super.vol_start) * ADIT_BLOCK,
-				  get64(fs->super.vol_blocks) * ADIT_BLOCK};
-	areas[1] = (struct range){(uint64_t)((uint8_t *)adit__group_vol(fs, 0) - fs->pm.base),
-				  ADIT_BLOCK * fs->groups};
-	areas[2] =
-		(struct range){(uint64_t)((uint8_t *)adit__group_vol_bitmap(fs, 0) - fs->pm.base),
-			       ADIT_BLOCK * (uint64_t)fs->groups * fs->bitmap_blocks};
-}
-
 /* Open counts in them change past the header that records. */
 static uint64_t *find_inodes(const uint8_t *image, uint64_t bytes)
 {
@@ -92,8 +80,7 @@ bool state_make(struct state *st, uint64_t bytes, const struct op *ops, int n,
 	if (ok && special->newborn)
 		memcpy(newborn, s.pm.base, bytes);
 	ok = ok && subject_open(&s) == 0;
-	if (ok)
-		state_areas(s.fs, st->areas);
+	ok = ok && subject_volatile(&s, st->areas);
 	for (int i = 0; ok && i < n; i++)
 		ok = both(&s, st, &ops[i]);
 	if (ok && special->leave_blocks)

@@ -35,6 +35,8 @@ struct tally {
 	uint64_t meetings;	      /* points at which two threads met */
 	uint64_t done[TALLY_CLASSES]; /* workloads, by enum plan_class */
 	uint64_t kills, kill_operations;
+	uint64_t cut; /* workloads that the end of the time cut short */
+	double until; /* which is then; 0: none */
 	uint64_t failures;
 	/* Now. */
 	bool busy;

@@ -234,6 +234,18 @@ const struct workload_op workload_ops[] = {
 };
 const unsigned workload_ops_count = sizeof workload_ops / sizeof *workload_ops;
 
+bool workload_is_for(const struct workload_state *state, const char *text)
+{
+	size_t len = state->without ? strlen(state->without) : 0;
+
+	for (; len && text; text = strchr(text, ';')) {
+		text += strspn(text, "; ");
+		if (strncmp(text, state->without, len) == 0 && text[len] == ' ')
+			return false;
+	}
+	return true;
+}
+
 /* "N op # ...": how many times, and where the operation begins. */
 static unsigned long repeat_of(const char **text)
 {

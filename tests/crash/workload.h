@@ -26,6 +26,8 @@ struct workload_op {
 extern const struct workload_op workload_ops[];
 extern const unsigned workload_ops_count;
 
+/* Does the state take all operations of the list? See `without`. */
+bool workload_is_for(const struct workload_state *, const char *text);
 /* A list as text into operations, '#' lines expanded: allocated; -1 when it makes no sense. */
 int workload_parse(const char *text, struct op **out);
 
