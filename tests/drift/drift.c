@@ -159,12 +159,13 @@ static void on_fence(struct adit_pm *pm)
 
 static struct adit_record_hooks hooks = {on_store, on_nt, on_flush, on_fence};
 
-/* The medium holds this. */
-static void holds(const uint8_t *image)
+/* Nothing else, and all of that durable. */
+static void memory_holds(const uint8_t *pool)
 {
-	memory_reset(&d.memory);
-	for (uint64_t page = 0; page < POOL_BYTES / MEMORY_PAGE; page++)
-		memory_page(&d.memory, page, image + page * MEMORY_PAGE);
+	if (d.memory.durable)
+		memory_finish(&d.memory);
+	memory_init(&d.memory, POOL_BYTES);
+	memory_patch(&d.memory, 0, pool, POOL_BYTES);
 }
 
 /* The image is the pool now, and it is opened; that may be cut off as well. */
@@ -174,7 +175,7 @@ static void recover(void)
 		int err;
 
 		memcpy(d.s.pm.base, d.image, POOL_BYTES);
-		holds(d.image);
+		memory_holds(d.image);
 		d.failed = false;
 		d.events = 0;
 		d.at = round < 3 && below(3) == 0 ? 1 + below(RECOVERY_EVENTS) : 0;
@@ -347,11 +348,10 @@ static void begin(uint64_t seed)
 	d.image = malloc(POOL_BYTES);
 	subject_init(&d.s, POOL_BYTES);
 	d.s.quiet = true;
-	memory_init(&d.memory, POOL_BYTES);
 	model_init(&d.m, 0755);
 	if (!d.image || subject_mkfs(&d.s, 2) || !subject_volatile(&d.s, d.vol))
 		abort();
-	holds(d.s.pm.base);
+	memory_holds(d.s.pm.base);
 	adit__record = &hooks;
 	if (subject_open(&d.s))
 		fail("open", d.s.report);

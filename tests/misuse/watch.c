@@ -64,32 +64,30 @@ static bool in_volatile_area(const struct watch *w, uint64_t offset)
 	return false;
 }
 
-/* Where the inode table lies; it only grows. Kept, because a pool that is being opened cannot be asked. */
-static void find_clusters(struct watch *w)
+#define NAMED_VOLATILE UINT64_MAX
+
+/* open_word or data_seq of a slot of the inode table. While the pool is not open, those that were seen before
+ * count: no record names such a word. */
+static bool is_inode_volatile(const struct watch *w, uint64_t offset)
 {
 	struct adit_fs *fs = w->s.fs;
-	uint64_t n = get64(fs->root->next_ino) / ADIT_ICLUSTER_INODES;
-
-	for (; w->clusters < n && w->clusters < WATCH_CLUSTERS; w->clusters++) {
-		const void *slot = adit__inode_slot(fs, w->clusters * ADIT_ICLUSTER_INODES);
-
-		w->cluster[w->clusters] = slot ? adit__offset_of(fs, slot) : UINT64_MAX;
-	}
-}
-
-/* open_word or data_seq of a slot of the inode table. */
-static bool is_inode_volatile(struct watch *w, uint64_t offset)
-{
-	uint64_t at = offset % ADIT_INODE_BYTES / 8 * 8;
+	uint64_t at = offset % ADIT_INODE_BYTES / 8 * 8, clusters;
 
 	if (at != offsetof(struct adit_inode_pm, open_word) &&
 	    at != offsetof(struct adit_inode_pm, data_seq))
 		return false;
-	if (w->s.fs)
-		find_clusters(w);
-	for (uint64_t c = 0; c < w->clusters; c++)
-		if (offset >= w->cluster[c] && offset - w->cluster[c] < ADIT_ICLUSTER_BYTES)
+	if (!fs)
+		return w->named[offset / 8] == NAMED_VOLATILE;
+	clusters = get64(fs->root->next_ino) / ADIT_ICLUSTER_INODES;
+	for (uint64_t c = 0; c < clusters; c++) {
+		const void *slot = adit__inode_slot(fs, c * ADIT_ICLUSTER_INODES);
+		uint64_t begin = slot ? adit__offset_of(fs, slot) : UINT64_MAX;
+
+		if (offset >= begin && offset - begin < ADIT_ICLUSTER_BYTES) {
+			w->named[offset / 8] = NAMED_VOLATILE;
 			return true;
+		}
+	}
 	return false;
 }
 
@@ -282,7 +280,6 @@ void watch_begin(struct watch *w, const uint8_t *image)
 	memset(w->walked, 0, sizeof w->walked);
 	memset(w->spent, 0, sizeof w->spent);
 	w->failures = 0;
-	w->clusters = 0;
 	/* Empty memory, or damage: as in the pool before, which is as large. */
 	(void)subject_volatile(&w->s, w->vol);
 }
@@ -357,9 +354,11 @@ static void look_at_dirty(struct watch *w, uint32_t n, uint64_t c)
 
 		if ((s->dirty >> i & 0xff) == 0)
 			continue;
+		if (is_volatile(w, offset))
+			continue;
 		if (w->named[offset / 8] > c)
 			w->left_dirty++;
-		else if (!is_volatile(w, offset))
+		else
 			broken(w, RULE_UNFLUSHED, offset);
 	}
 }
@@ -384,7 +383,6 @@ static void look(struct watch *w, uint64_t c)
 
 void watch_returned(struct watch *w)
 {
-	find_clusters(w);
 	name_records(w);
 	look(w, w->s.fs->vol->c);
 }

@@ -20,7 +20,6 @@
 #include "subject.h"
 
 #define WATCH_ALLOWANCES 16
-#define WATCH_CLUSTERS	 1024
 
 struct watch {
 	struct subject s;
@@ -28,8 +27,7 @@ struct watch {
 	uint64_t *named;		 /* of each word: the newest record that names it */
 	struct area vol[3];		 /* volatile */
 	uint64_t walked[ADIT_LANES_MAX]; /* records before this position were looked at */
-	uint64_t cluster[WATCH_CLUSTERS], clusters; /* where the inode table lies */
-	bool compares; /* the whole pool with the copy, after each call */
+	bool compares;			 /* the whole pool with the copy, after each call */
 	/* The call under way. */
 	bool repairs;			  /* it is fsck -y */
 	unsigned spent[WATCH_ALLOWANCES]; /* what it has used of each allowance, see watch.c */
