@@ -81,7 +81,10 @@ static int may_set(const struct adit_inode_pm *ip, unsigned what)
 {
 	uint32_t flags = get32(ip->flags);
 
-	if (what & (ADIT_SET_MODE | SET_OWNER | SET_GIVEN_TIME) &&
+	/* Touching is both times, now. One of them is a time that is given. */
+	bool gives_time = what & SET_GIVEN_TIME || (what & SET_NOW && (what & SET_NOW) != SET_NOW);
+
+	if ((what & (ADIT_SET_MODE | SET_OWNER) || gives_time) &&
 	    flags & (ADIT_IFLAG_IMMUTABLE | ADIT_IFLAG_APPEND))
 		return -EPERM;
 	if (what & SET_NOW && flags & ADIT_IFLAG_IMMUTABLE)
