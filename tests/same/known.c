@@ -7,7 +7,7 @@
  *
  *  - times after a fallocate that failed with EINVAL: Linux changes them, Adit changes nothing (guarantee G1)
  *  - ctime after RENAME_EXCHANGE (XFS), times of a directory after a RENAME_WHITEOUT that failed (ext4), times after
- *    truncate of an empty file to 0 (XFS): the other two agree with Adit
+ *    truncate to the size there is (XFS, tmpfs): the others agree with Adit
  *  - device numbers of more than 9 and 18 bits (XFS), files beyond 2^44 bytes (ext4), shifts in files that end
  *    near 2^63 (XFS says EUCLEAN): the others can, or tmpfs
  *  - RWF_ATOMIC: the host writes without; no file system has it for writes of any size

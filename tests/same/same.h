@@ -66,7 +66,7 @@ struct list {
 	struct timespec epoch[EPOCHS];
 	unsigned epochs;
 	bool flags; /* of files are set in this list: few, since many a list ends there (known.c) */
-	bool pauses;   /* there may be some in this list */
+	bool pauses;		 /* there may be some in this list */
 	bool no_ctime, no_mtime; /* not compared in the rest of this list */
 	struct timespec began;
 	jmp_buf out;
@@ -130,6 +130,8 @@ void same_stat(const struct stat *host, const struct stat *adit);
 void same_trees(void);
 /* Holes and data of an open regular file. */
 void same_layout(struct pair p, off_t size);
+/* lseek on the host, for SEEK_DATA and SEEK_HOLE. */
+long host_seek(int fd, off_t pos, int whence, off_t size);
 /* Both trees are made, and removed with all that is in them. */
 void make_trees(void);
 void remove_trees(void);
