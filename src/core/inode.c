@@ -77,6 +77,15 @@ struct adit_inode_pm *adit__inode_slot(struct adit_fs *fs, uint64_t ino)
 	return slot_in(fs, block, ino);
 }
 
+/* Anybody may ask for a file that is gone; but not for a root directory that is. */
+static int no_inode(struct adit_fs *fs, uint64_t ino)
+{
+	if (ino != ADIT_INO_ROOT)
+		return -ESTALE;
+	adit__report(fs, "inode %llu: the root directory is not there", (unsigned long long)ino);
+	return -EUCLEAN;
+}
+
 int adit__inode_get(struct adit_fs *fs, uint64_t ino, const struct adit_inode_pm **out)
 {
 	struct adit_inode_pm *ip = adit__inode_slot(fs, ino);
@@ -87,7 +96,7 @@ int adit__inode_get(struct adit_fs *fs, uint64_t ino, const struct adit_inode_pm
 	if (ADIT_UNLIKELY(fs->failed))
 		return -EIO;
 	if (!ip || ino % ADIT_ICLUSTER_INODES == 0 || ino < ADIT_INO_ROOT)
-		return -ESTALE;
+		return no_inode(fs, ino);
 	offset = adit__offset_of(fs, ip);
 	if (ADIT_UNLIKELY(!adit__verified(fs, offset))) {
 		int err = adit__verify_inode(fs, ip, ino, &why);
@@ -99,7 +108,7 @@ int adit__inode_get(struct adit_fs *fs, uint64_t ino, const struct adit_inode_pm
 		adit__set_verified(fs, offset);
 	}
 	if (get32(ip->mode) == 0)
-		return -ESTALE;
+		return no_inode(fs, ino);
 	*out = ip;
 	return 0;
 }
