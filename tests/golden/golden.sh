@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # Pools of an earlier day still open, list the same files and check clean, in the program and in the
-# second reader.
+# second reader. Then images.c changes them, and both read what it made of them.
 #
-#   golden.sh ADIT
+#   golden.sh ADIT IMAGES
 
 set -euo pipefail
 adit=$(realpath "$1")
+images=$(realpath "$2")
 here=$(realpath "$(dirname "$0")")
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -34,3 +35,14 @@ PY
     python3 "$here/reader.py" p.img list | diff "$list" -
     echo "$name: $(wc -l <"$list") files"
 done
+
+mkdir changed
+"$images" changed "$here"/*.img.gz | tee said
+for image in changed/*.img; do
+    "$adit" fsck -n "$image"
+    python3 "$here/reader.py" "$image" list >read
+    "$adit" find "$image" -print0 | tr -cd '\0' | wc -c >found
+    [ "$(wc -l <read)" = "$(cat found)" ]
+    [ "$(grep -c ' /more/a file of today' read)" = 300 ]
+done
+tail -n 1 said
