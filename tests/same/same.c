@@ -4,9 +4,10 @@
  *
  *	same [-f HOST]... [-l LISTS] [-s SEED] [-n STEPS] [-k FROM-TO,...] [-e EVERY] [-v]
  *
- * -f tmpfs, ext4 or XFS (all of them without); -l: how many lists on each (environment: ADIT_LISTS); -s: number of
+ * -f tmpfs, ext4 or XFS (all of them without); -l: how many lists (environment: ADIT_LISTS); -s: number of
  * the first (ADIT_SEED); -n: steps, else each list has its own length; -k: steps to leave out; -e: compare the
- * trees after so many steps, not only at the end; -v: say every call. ADIT_SECONDS stops it after so long.
+ * trees after so many steps, not only at the end; -v: say every call. ADIT_SECONDS: as many as fit
+ * into that.
  *
  * A list that differs is made shorter, printed, and replayed by what is printed last. The pool lies in memory
  * (a memfd). Now and then it is closed and opened again, and checked.
@@ -39,7 +40,7 @@ static struct {
 	double until;
 	int pool_fd;
 	bool skip[STEPS_MAX];
-	uint64_t done, cut, calls, refused, trees, failures;
+	uint64_t done, runs, cut, calls, refused, trees, failures;
 } all = {.lists = 1000, .seed = 1};
 
 /* ---- saying and comparing ------------------------------------------------------------------------- */
@@ -149,7 +150,7 @@ static void one_call(void)
 /* Long enough for the coarsest clock to tick well before its end. */
 static void pause_between(void)
 {
-	const struct timespec nap = {.tv_nsec = 5000000}, rest = {.tv_nsec = 20000000};
+	const struct timespec nap = {.tv_nsec = 3000000}, rest = {.tv_nsec = 13000000};
 
 	if (t.epochs == EPOCHS)
 		return;
@@ -326,32 +327,34 @@ static double now(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-static void run_host(const struct host *host)
+static void run_beside(const struct host *host, uint64_t seed)
 {
-	double began = now();
-	uint64_t lists = 0;
+	unsigned steps = steps_of(seed);
 
-	for (; lists < all.lists && all.failures < 10; lists++) {
-		uint64_t seed = all.seed + lists;
-		unsigned steps = steps_of(seed);
+	switch (run_list(host, seed, steps, all.skip)) {
+	case LIST_DIFFERS:
+		all.failures++;
+		say_failure(host, seed, steps);
+		break;
+	case LIST_CUT:
+		all.cut++;
+		break;
+	default:
+		break;
+	}
+	all.runs++;
+}
 
+/* Each list beside every host, then the next. */
+static void run_lists(void)
+{
+	for (; all.done < all.lists && all.failures < 10; all.done++) {
 		if (all.until > 0 && now() > all.until)
 			break;
-		switch (run_list(host, seed, steps, all.skip)) {
-		case LIST_DIFFERS:
-			all.failures++;
-			say_failure(host, seed, steps);
-			break;
-		case LIST_CUT:
-			all.cut++;
-			break;
-		default:
-			break;
-		}
+		for (unsigned i = 0; i < HOSTS; i++)
+			if (hosts[i].path[0])
+				run_beside(&hosts[i], all.seed + all.done);
 	}
-	all.done += lists;
-	printf("  %-6s %llu lists in %.1f s\n", host->name, (unsigned long long)lists,
-	       now() - began);
 }
 
 static unsigned host_of(const char *name)
@@ -388,8 +391,11 @@ static void read_arguments(int argc, char **argv)
 		all.lists = strtoull(lists, NULL, 0);
 	if (seed)
 		all.seed = strtoull(seed, NULL, 0);
-	if (seconds)
+	if (seconds) {
 		all.until = now() + strtod(seconds, NULL);
+		if (!lists)
+			all.lists = UINT64_MAX;
+	}
 	while ((c = getopt(argc, argv, "f:l:s:n:k:e:v")) != -1) {
 		switch (c) {
 		case 'f':
@@ -470,6 +476,7 @@ static void conclude(struct proof *proof)
 	}
 	proof_seed(proof, all.seed);
 	proof_count(proof, "lists", all.done);
+	proof_count(proof, "lists times file systems beside which they ran", all.runs);
 	proof_count(proof, "calls", all.calls);
 	proof_count(proof, "calls refused by both with the same error", all.refused);
 	proof_count(proof, "whole trees compared", all.trees);
@@ -496,12 +503,10 @@ int main(int argc, char **argv)
 	umask(0);
 	hosts_begin(all.wanted);
 	make_pool();
-	for (unsigned i = 0; i < HOSTS; i++) {
-		if (hosts[i].path[0]) {
-			run_host(&hosts[i]);
-			any = true;
-		}
-	}
+	for (unsigned i = 0; i < HOSTS; i++)
+		any |= hosts[i].path[0] != '\0';
+	if (any)
+		run_lists();
 	conclude(proof);
 	(void)adit_close(t.pool);
 	hosts_end();
