@@ -231,12 +231,12 @@ static int check_range(struct copying *c, uint64_t size)
 	if (__builtin_add_overflow(c->in_at, c->bytes, &end) ||
 	    __builtin_add_overflow(c->out_at, c->bytes, &end))
 		return -EOVERFLOW;
+	if (c->out_at == ADIT_FILE_SIZE_MAX)
+		return -EFBIG;
 	if (c->in_at > INT64_MAX || c->out_at > INT64_MAX)
 		return -EINVAL;
 	c->bytes = c->in_at >= size ? 0 : min_u64(c->bytes, size - c->in_at);
 	c->bytes = min_u64(c->bytes, ADIT_RW_MAX);
-	if (c->out_at >= ADIT_FILE_SIZE_MAX)
-		return -EFBIG;
 	c->bytes = min_u64(c->bytes, ADIT_FILE_SIZE_MAX - c->out_at);
 	if (c->in->ino == c->out->ino && c->out_at + c->bytes > c->in_at &&
 	    c->out_at < c->in_at + c->bytes)
