@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * images.c - what today's code does with the golden images: it opens them for writing, changes them, and they are
- * clean; it refuses, by name, features it does not know, as docs/format.md section 13 says; an image that was
- * cut short, or lost what lies behind some border, is refused or served without a crash and without an invented name.
+ * images.c - what today's code does with the golden images: it opens them for writing, changes
+ * them, and they are clean; it refuses, by name, features it does not know, as docs/format.md
+ * section 13 says; an image that was cut short, or lost what lies behind some border, is refused
+ * or served without a crash and without an invented name.
  *
  *	images OUT_DIRECTORY IMAGE.img.gz...
  *
@@ -63,7 +64,7 @@ static void keep_report(void *ctx, const char *line)
 	snprintf(g.report, sizeof g.report, "%s", line);
 }
 
-/* ---- images ----------------------------------------------------------------------------------------- */
+/* ---- images ---------------------------------------------------------------------------------- */
 
 static void load(const char *path)
 {
@@ -113,7 +114,7 @@ static void must_be_clean(struct adit_pool *pool, const char *when)
 		die("%s: check: %d findings, the first: %s", when, n, text);
 }
 
-/* ---- every path ---------------------------------------------------------------------------------------- */
+/* ---- every path ------------------------------------------------------------------------------ */
 
 /* Called for each path; errors of the walk itself go to `damage`. */
 typedef void (*visit_fn)(struct adit_pool *, const char *path, unsigned char type);
@@ -174,7 +175,7 @@ static void remember_paths(void)
 	close(fd);
 }
 
-/* ---- changed --------------------------------------------------------------------------------------------- */
+/* ---- changed --------------------------------------------------------------------------------- */
 
 /* Something to each of the old files, whatever it is; errors must be what its type has. */
 static void change(struct adit_pool *pool, const char *path, unsigned i)
@@ -256,7 +257,7 @@ static void test_changed(const char *directory)
 	close(fd);
 }
 
-/* ---- features ----------------------------------------------------------------------------------------------- */
+/* ---- features -------------------------------------------------------------------------------- */
 
 /* Both copies of the superblock, changed and sealed again. */
 static int with_super(size_t offset, uint64_t set, size_t len)
@@ -358,7 +359,7 @@ static void test_version(void)
 	close(fd);
 }
 
-/* ---- cut -------------------------------------------------------------------------------------------------------- */
+/* ---- cut ------------------------------------------------------------------------------------- */
 
 static bool is_refusal(long rc)
 {

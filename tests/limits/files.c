@@ -15,7 +15,7 @@ static int falloc(int fd, int mode, off_t from, off_t len)
 	return adit_fallocate(l.pool, fd, mode, from, len);
 }
 
-/* ---- offsets ------------------------------------------------------------------------------------------ */
+/* ---- offsets --------------------------------------------------------------------------------- */
 
 /* As write(2), lseek(2), truncate(2) and fallocate(2) have it; tests/same compares the same with tmpfs. */
 static void the_last_byte(int fd)
@@ -139,7 +139,7 @@ void test_offsets(void)
 	every_power(fd);
 }
 
-/* ---- fragments --------------------------------------------------------------------------------------------- */
+/* ---- fragments ------------------------------------------------------------------------------- */
 
 /* Piece i holds its number; a block and a hole each. */
 static off_t place_of(uint64_t i)
@@ -212,7 +212,7 @@ void test_fragments(void)
 	close_file(fd);
 }
 
-/* ---- extended attributes -------------------------------------------------------------------------------------- */
+/* ---- extended attributes --------------------------------------------------------------------- */
 
 static void value_and_name(void)
 {

@@ -60,7 +60,7 @@ void wrong(const char *file, int line, const char *format, ...)
 	longjmp(out, 1);
 }
 
-/* ---- what tests share ---------------------------------------------------------------------------- */
+/* ---- what tests share ------------------------------------------------------------------------ */
 
 int open_file(const char *path, int flags)
 {
@@ -234,7 +234,7 @@ void set_nlink(const char *path, uint32_t nlink)
 	adit__op_end(&op);
 }
 
-/* ---- the frame -------------------------------------------------------------------------------------- */
+/* ---- the frame ------------------------------------------------------------------------------- */
 
 static void make_pool(uint64_t bytes)
 {

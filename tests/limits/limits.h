@@ -7,8 +7,8 @@
  *	names.c		depth, names, directories of every size, collisions, links
  *	pools.c		filling and emptying, used inodes, the clock, statfs, mkfs, descriptors
  *
- * A pool lies in a memfd. A test leaves what it made; the frame removes all of it and compares the free blocks and
- * inodes with those of the empty pool.
+ * A pool lies in a memfd. A test leaves what it made; the frame removes all of it and compares the
+ * free blocks and inodes with those of the empty pool.
  */
 #ifndef ADIT_TESTS_LIMITS_H
 #define ADIT_TESTS_LIMITS_H
@@ -56,7 +56,7 @@ void wrong(const char *file, int line, const char *format, ...)
 			wrong(__FILE__, __LINE__, "not so: %s", #what);                            \
 	} while (0)
 
-/* ---- what tests share (limits.c) ---- */
+/* ---- what tests share (limits.c) ------------------------------------------------------------- */
 
 int open_file(const char *path, int flags); /* created when O_CREAT; must succeed */
 void close_file(int fd);
@@ -78,7 +78,7 @@ uint64_t chance(uint64_t n);
 /* The link count of a file, by force. */
 void set_nlink(const char *path, uint32_t nlink);
 
-/* ---- tests ---- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 void test_offsets(void);
 void test_fragments(void);

@@ -4,7 +4,7 @@
 #include "core/namei_int.h"
 #include "limits.h"
 
-/* ---- depth ---------------------------------------------------------------------------------------------- */
+/* ---- depth ----------------------------------------------------------------------------------- */
 
 /* Down from dir: how deep it gets. The descriptor of the lowest is the caller's. */
 static int make_deep(int dir, unsigned depth)
@@ -21,12 +21,60 @@ static int make_deep(int dir, unsigned depth)
 	return dir;
 }
 
+/* Down to the end and, by "..", up again. */
+static void there_and_back(unsigned depth)
+{
+	int dir = open_file("/x", O_RDONLY | O_DIRECTORY);
+	struct stat st, root;
+	unsigned up = 0;
+
+	for (int next; (next = adit_openat(l.pool, dir, "d", O_RDONLY | O_DIRECTORY, 0)) >= 0;
+	     dir = next)
+		close_file(dir);
+	SAME(adit_fstatat(l.pool, dir, "file", &st, 0), 0);
+	SAME(st.st_size, 4);
+	SAME(adit_stat(l.pool, "/", &root), 0);
+	SAME(adit_fstat(l.pool, dir, &st), 0);
+	for (; st.st_ino != root.st_ino; up++) {
+		int next = adit_openat(l.pool, dir, "..", O_RDONLY | O_DIRECTORY, 0);
+
+		TRUE(next >= 0);
+		close_file(dir);
+		dir = next;
+		SAME(adit_fstat(l.pool, dir, &st), 0);
+	}
+	close_file(dir);
+	SAME(up, depth + 1);
+}
+
+/* Removed from the top, since no stack is that deep: what hangs below moves up. */
+static void take_apart(void)
+{
+	int dir;
+
+	for (;;) {
+		int lower;
+
+		dir = open_file("/x", O_RDONLY | O_DIRECTORY);
+		lower = adit_openat(l.pool, dir, "d", O_RDONLY | O_DIRECTORY, 0);
+		if (lower == -ENOENT)
+			break;
+		SAME(adit_renameat(l.pool, dir, "d", AT_FDCWD, "/gone"), 0);
+		(void)adit_renameat(l.pool, lower, "d", dir, "d");
+		(void)adit_unlinkat(l.pool, lower, "file", 0);
+		SAME(adit_rmdir(l.pool, "/gone"), 0);
+		close_file(lower);
+		close_file(dir);
+	}
+	close_file(dir);
+}
+
 void test_depth(void)
 {
-	unsigned depth = l.soak ? 100000 : 3000, up = 0;
+	unsigned depth = l.soak ? 100000 : 3000;
 	int dir = make_deep(open_file("/", O_RDONLY | O_DIRECTORY), depth), fd;
 	char path[5000] = "", name[] = "/d";
-	struct stat st, root;
+	struct stat st;
 
 	fd = adit_openat(l.pool, dir, "file", O_CREAT | O_RDWR, 0644);
 	SAME(adit_write(l.pool, fd, "deep", 4), 4);
@@ -47,45 +95,11 @@ void test_depth(void)
 	SAME(adit_rename(l.pool, "/d", path), -EINVAL);
 	SAME(adit_rename(l.pool, "/d", "/x/d"), 0);
 	clean();
-	/* Down to the end and, by "..", up again. */
-	dir = open_file("/x", O_RDONLY | O_DIRECTORY);
-	for (int next; (next = adit_openat(l.pool, dir, "d", O_RDONLY | O_DIRECTORY, 0)) >= 0;
-	     dir = next)
-		close_file(dir);
-	SAME(adit_fstatat(l.pool, dir, "file", &st, 0), 0);
-	SAME(st.st_size, 4);
-	SAME(adit_stat(l.pool, "/", &root), 0);
-	SAME(adit_fstat(l.pool, dir, &st), 0);
-	for (; st.st_ino != root.st_ino; up++) {
-		int next = adit_openat(l.pool, dir, "..", O_RDONLY | O_DIRECTORY, 0);
-
-		TRUE(next >= 0);
-		close_file(dir);
-		dir = next;
-		SAME(adit_fstat(l.pool, dir, &st), 0);
-	}
-	close_file(dir);
-	SAME(up, depth + 1);
-	/* From below, since no stack is that deep: each time the lowest. */
-	for (;;) {
-		int lower;
-
-		dir = open_file("/x", O_RDONLY | O_DIRECTORY);
-		lower = adit_openat(l.pool, dir, "d", O_RDONLY | O_DIRECTORY, 0);
-		if (lower == -ENOENT)
-			break;
-		/* What hangs below it moves up: O(1) each. */
-		SAME(adit_renameat(l.pool, dir, "d", AT_FDCWD, "/gone"), 0);
-		(void)adit_renameat(l.pool, lower, "d", dir, "d");
-		(void)adit_unlinkat(l.pool, lower, "file", 0);
-		SAME(adit_rmdir(l.pool, "/gone"), 0);
-		close_file(lower);
-		close_file(dir);
-	}
-	close_file(dir);
+	there_and_back(depth);
+	take_apart();
 }
 
-/* ---- names ------------------------------------------------------------------------------------------------ */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 /* A name of this length in which byte b is, and most others; never the same for two pairs. */
 static void make_name(char *name, unsigned len, unsigned b)
@@ -102,6 +116,22 @@ static void make_name(char *name, unsigned len, unsigned b)
 static bool is_dots(const char *name)
 {
 	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+static void refused_names(int dir)
+{
+	char name[300];
+
+	memset(name, 'l', 256);
+	name[256] = '\0';
+	SAME(adit_mkdirat(l.pool, dir, name, 0755), -ENAMETOOLONG);
+	SAME(adit_openat(l.pool, dir, name, O_CREAT | O_WRONLY, 0644), -ENAMETOOLONG);
+	SAME(adit_symlinkat(l.pool, "x", dir, name), -ENAMETOOLONG);
+	SAME(adit_unlinkat(l.pool, dir, name, 0), -ENAMETOOLONG);
+	SAME(adit_mkdirat(l.pool, dir, ".", 0755), -EEXIST);
+	SAME(adit_mkdirat(l.pool, dir, "..", 0755), -EEXIST);
+	SAME(adit_mkdirat(l.pool, dir, "", 0755), -ENOENT);
+	SAME(adit_mkdirat(l.pool, dir, "...", 0755), 0);
 }
 
 void test_names(void)
@@ -154,21 +184,12 @@ void test_names(void)
 				SAME(adit_renameat(l.pool, dir, other, dir, name), 0);
 		}
 	}
-	memset(name, 'l', 256);
-	name[256] = '\0';
-	SAME(adit_mkdirat(l.pool, dir, name, 0755), -ENAMETOOLONG);
-	SAME(adit_openat(l.pool, dir, name, O_CREAT | O_WRONLY, 0644), -ENAMETOOLONG);
-	SAME(adit_symlinkat(l.pool, "x", dir, name), -ENAMETOOLONG);
-	SAME(adit_unlinkat(l.pool, dir, name, 0), -ENAMETOOLONG);
-	SAME(adit_mkdirat(l.pool, dir, ".", 0755), -EEXIST);
-	SAME(adit_mkdirat(l.pool, dir, "..", 0755), -EEXIST);
-	SAME(adit_mkdirat(l.pool, dir, "", 0755), -ENOENT);
-	SAME(adit_mkdirat(l.pool, dir, "...", 0755), 0);
+	refused_names(dir);
 	SAME(count_entries(dir), made + 1);
 	close_file(dir);
 }
 
-/* ---- directories of every size ------------------------------------------------------------------------------- */
+/* ---- directories of every size --------------------------------------------------------------- */
 
 static void numbered(char *name, uint64_t i, unsigned pad)
 {
@@ -207,8 +228,8 @@ static void drop(int dir, uint64_t i, unsigned pad)
 	SAME(adit_unlinkat(l.pool, dir, name, 0), 0);
 }
 
-/* Grows one by one; where the number of its blocks changes it is looked at, and goes back and forth across that
- * border. Then it shrinks the same way. */
+/* Grows one by one; where the number of its blocks changes it is looked at, and goes back and
+ * forth across that border. Then it shrinks the same way. */
 static void grow_and_shrink(const char *path, uint64_t max, unsigned pad)
 {
 	uint64_t blocks = 0, splits = 0;
@@ -277,7 +298,7 @@ void test_directories(void)
 	}
 }
 
-/* ---- collisions ---------------------------------------------------------------------------------------------- */
+/* ---- collisions ------------------------------------------------------------------------------ */
 
 /* One hash for all names, then four. A hash has room for 128 names in a directory. */
 void test_collisions(void)
@@ -323,7 +344,7 @@ void test_collisions(void)
 	}
 }
 
-/* ---- links ----------------------------------------------------------------------------------------------------- */
+/* ---- links ----------------------------------------------------------------------------------- */
 
 void test_links(void)
 {

@@ -7,7 +7,7 @@
 #include "fs/pool.h"
 #include "limits.h"
 
-/* ---- full and empty ---------------------------------------------------------------------------------------- */
+/* ---- full and empty -------------------------------------------------------------------------- */
 
 /* One more of something. 0, or what refused it. */
 static int one_more(uint64_t i)
@@ -111,9 +111,10 @@ void test_fill(void)
 	}
 }
 
-/* ---- inodes ---------------------------------------------------------------------------------------------------- */
+/* ---- inodes ---------------------------------------------------------------------------------- */
 
-/* A number that is used again is another file: handles, descriptors and names of the old one do not reach it. */
+/* A number that is used again is another file: handles, descriptors and names of the old one do
+ * not reach it. */
 void test_inodes(void)
 {
 	unsigned rounds = l.soak ? 1000000 : 20000, again = 0;
@@ -156,7 +157,7 @@ void test_inodes(void)
 	SAME(adit_open_by_handle_at(l.pool, &old, O_RDONLY), -ESTALE);
 }
 
-/* ---- the clock ---------------------------------------------------------------------------------------------------- */
+/* ---- the clock ------------------------------------------------------------------------------- */
 
 static int64_t clock_ns;
 
@@ -216,7 +217,7 @@ void test_clock(void)
 	SAME(attr_of("/f7").mtime_ns, INT64_MIN);
 }
 
-/* ---- statfs --------------------------------------------------------------------------------------------------------- */
+/* ---- statfs ---------------------------------------------------------------------------------- */
 
 void test_statfs(void)
 {
@@ -249,7 +250,7 @@ void test_statfs(void)
 	SAME(adit_statfs(l.pool, "/none", &st), -ENOENT);
 }
 
-/* ---- mkfs, descriptors ------------------------------------------------------------------------------------------------- */
+/* ---- mkfs, descriptors ----------------------------------------------------------------------- */
 
 static int try_mkfs(uint64_t bytes, const char *label, uint32_t lanes, uint64_t group)
 {

@@ -168,6 +168,12 @@ static long pwritev2_both(struct pair *p, struct iovec *v, int n, off_t offset, 
 	return host;
 }
 
+/* Files stay small for the comparison, or are so large that they end where all files end. */
+static bool too_large(off_t size, size_t bytes)
+{
+	return size <= 1ll << 50 && size + (off_t)bytes > FILE_MAX_BYTES;
+}
+
 static void do_write_to(struct pair *p)
 {
 	static const int rwf[] = {0, 0x10, 0x20, 0x40, 0x02, 0x04, 0x50};
@@ -177,8 +183,7 @@ static void do_write_to(struct pair *p)
 	struct stat st;
 	long host, adit;
 
-	/* Files must stay small for the comparison. */
-	if (p->host >= 0 && fstat(p->host, &st) == 0 && st.st_size + (off_t)bytes > FILE_MAX_BYTES)
+	if (p->host >= 0 && fstat(p->host, &st) == 0 && too_large(st.st_size, bytes))
 		return;
 	/* At the end of what a file can be Linux writes what fits, which is not atomic. */
 	if (p->host >= 0 && fstat(p->host, &st) == 0 && st.st_size > 1ll << 50)
@@ -296,7 +301,7 @@ static void do_copy(void)
 
 	if (from->host < 0 || to->host < 0)
 		return;
-	if (fstat(to->host, &st) != 0 || st.st_size + (off_t)bytes > FILE_MAX_BYTES)
+	if (fstat(to->host, &st) != 0 || too_large(st.st_size, bytes))
 		return;
 	describe("copy_file_range(%d, %lld%s, %d, %lld%s, %zu)", (int)(from - t.fd),
 		 (long long)host_at[0], by_position[0] ? " (here)" : "", (int)(to - t.fd),

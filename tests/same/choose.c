@@ -96,7 +96,8 @@ off_t some_offset(void)
 {
 	static const off_t odd[] = {-1, 0, 1, 111, 112, 113, 4095, 4096, 4097, 8192, 65536};
 
-	/* Up to where the largest file ends: ext4's at 2^44 bytes; XFS's at 2^63, but there it says EUCLEAN. */
+	/* Up to where the largest file ends: ext4's at 2^44 bytes; XFS's at 2^63, but there it says
+	 * EUCLEAN. */
 	static const off_t far[] = {1ll << 31, (1ll << 32) - 1,	 1ll << 40,	(1ll << 42) + 5,
 				    1ll << 46, INT64_MAX - 4096, INT64_MAX - 1, INT64_MAX};
 

@@ -53,7 +53,8 @@ static bool make_image(const char *image, off_t bytes)
 	return made;
 }
 
-/* reflink=0: else copy_file_range shares whole blocks and stops short. ea_inode: values of attributes up to 64 KiB. allocsize: XFS allocates no more than is asked for, which
+/* reflink=0: else copy_file_range shares whole blocks and stops short. ea_inode: values of
+ * attributes up to 64 KiB. allocsize: XFS allocates no more than is asked for, which
  * it would call data. */
 static void mount_image(struct host *h, const char *type, const char *options, off_t bytes)
 {

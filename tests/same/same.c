@@ -4,13 +4,13 @@
  *
  *	same [-f HOST]... [-l LISTS] [-s SEED] [-n STEPS] [-k FROM-TO,...] [-e EVERY] [-v]
  *
- * -f tmpfs, ext4 or XFS (all of them without); -l: how many lists (environment: ADIT_LISTS); -s: number of
- * the first (ADIT_SEED); -n: steps, else each list has its own length; -k: steps to leave out; -e: compare the
- * trees after so many steps, not only at the end; -v: say every call. ADIT_SECONDS: as many as fit
- * into that.
+ * -f tmpfs, ext4 or XFS (all of them without); -l: how many lists (environment: ADIT_LISTS); -s:
+ * number of the first (ADIT_SEED); -n: steps, else each list has its own length; -k: steps to
+ * leave out; -e: compare the trees after so many steps, not only at the end; -v: say every call.
+ * ADIT_SECONDS: as many as fit into that.
  *
- * A list that differs is made shorter, printed, and replayed by what is printed last. The pool lies in memory
- * (a memfd). Now and then it is closed and opened again, and checked.
+ * A list that differs is made shorter, printed, and replayed by what is printed last. The pool
+ * lies in memory (a memfd). Now and then it is closed and opened again, and checked.
  */
 #include <getopt.h>
 #include <setjmp.h>
@@ -43,7 +43,7 @@ static struct {
 	uint64_t done, runs, cut, calls, refused, trees, failures;
 } all = {.lists = 1000, .seed = 1};
 
-/* ---- saying and comparing ------------------------------------------------------------------------- */
+/* ---- saying and comparing -------------------------------------------------------------------- */
 
 void describe(const char *format, ...)
 {
@@ -112,7 +112,7 @@ void same_bytes(long n)
 			       adit_buf[i]);
 }
 
-/* ---- one list ----------------------------------------------------------------------------------------- */
+/* ---- one list -------------------------------------------------------------------------------- */
 
 static uint64_t mix(uint64_t z)
 {
@@ -261,7 +261,7 @@ static enum outcome run_list(const struct host *host, uint64_t seed, unsigned st
 	return how;
 }
 
-/* ---- a list that differs ---------------------------------------------------------------------------------- */
+/* ---- a list that differs --------------------------------------------------------------------- */
 
 /* Leave out as many steps as possible, in pieces that get smaller. */
 static unsigned make_shorter(const struct host *host, uint64_t seed, unsigned steps, bool *skip)
@@ -317,7 +317,7 @@ static void say_failure(const struct host *host, uint64_t seed, unsigned steps)
 	printf("\n");
 }
 
-/* ---- all of them ---------------------------------------------------------------------------------------------- */
+/* ---- all of them ----------------------------------------------------------------------------- */
 
 static double now(void)
 {

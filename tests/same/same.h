@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * same.h - the calls of adit.h beside the same system calls of Linux: lists of calls, chosen by chance, must
- * return the same values and errors, and leave the same tree.
+ * same.h - the calls of adit.h beside the same system calls of Linux: lists of calls, chosen by
+ * chance, must return the same values and errors, and leave the same tree.
  *
  *	same.c		lists, replaying, making a failing list shorter
  *	host.c		the directories of the host: tmpfs, ext4 and XFS, in a mount namespace of its own
@@ -73,14 +73,14 @@ struct list {
 };
 extern struct list t;
 
-/* ---- chance ---- */
+/* ---- chance ---------------------------------------------------------------------------------- */
 
 uint64_t rnd(void);
 unsigned pick(unsigned n);
 bool chance(unsigned percent);
 #define ONE_OF(array) ((array)[pick(sizeof(array) / sizeof((array)[0]))])
 
-/* ---- saying and comparing ---- */
+/* ---- saying and comparing -------------------------------------------------------------------- */
 
 /* The call under way: its name up to the bracket is what known.c is asked with. */
 void describe(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -96,7 +96,7 @@ void differ(const char *format, ...) __attribute__((format(printf, 1, 2), noretu
 extern uint8_t host_buf[FILE_MAX_BYTES + 65536], adit_buf[FILE_MAX_BYTES + 65536];
 void fill(uint8_t *buf, size_t bytes);
 
-/* ---- choosing ---- */
+/* ---- choosing -------------------------------------------------------------------------------- */
 
 const char *path(char *out);
 const char *target(char *out);
@@ -110,7 +110,7 @@ const char *adit_path(char *out, const char *name);
 /* Not sticky: in such directories Linux restricts O_CREAT for others' files (fs.protected_regular). */
 mode_t mode_not_sticky(void);
 
-/* ---- calls ---- */
+/* ---- calls ----------------------------------------------------------------------------------- */
 
 struct call {
 	unsigned weight;
@@ -125,7 +125,7 @@ void close_pair(struct pair *p);
 void close_all(void);
 void same_stat(const struct stat *host, const struct stat *adit);
 
-/* ---- trees ---- */
+/* ---- trees ----------------------------------------------------------------------------------- */
 
 void same_trees(void);
 /* Holes and data of an open regular file. */
@@ -136,7 +136,7 @@ long host_seek(int fd, off_t pos, int whence, off_t size);
 void make_trees(void);
 void remove_trees(void);
 
-/* ---- the host ---- */
+/* ---- the host -------------------------------------------------------------------------------- */
 
 /* tmpfs, ext4, XFS in this order; what cannot be had says why. */
 #define HOSTS 3
@@ -144,7 +144,7 @@ extern struct host hosts[HOSTS];
 void hosts_begin(unsigned wanted);
 void hosts_end(void);
 
-/* ---- known.c ---- */
+/* ---- known.c --------------------------------------------------------------------------------- */
 
 struct known {
 	unsigned hosts;	  /* enum host_kind */
