@@ -9,51 +9,9 @@
  * ADIT_TEST_CASE=N runs only case N and says what is found; ADIT_TEST_STRIDE=N takes every N-th case
  * (1: all, a minute; unless set: every fifth). ADIT_TEST_SEEDS=N, ADIT_TEST_SEED=N: see test_many.
  */
-#include "check_image.h"
+#include "check_repair.h"
 
-static unsigned case_no, case_only, case_stride, cases;
-
-#define CHECKED(cond, ...)                                                                         \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			fprintf(stderr, "case %u: %s\n", case_no, what);                           \
-			fail_msg(__VA_ARGS__);                                                     \
-		}                                                                                  \
-	} while (0)
-
-static void look_only(struct pool *p)
-{
-	struct adit_check_result res;
-	int err = check(p, 0, &res, case_only != 0);
-
-	CHECKED(err == 0 || res.left > 0, "look: error %d and nothing said", err);
-}
-
-static void repair_and_verify(struct pool *p, unsigned may_touch)
-{
-	struct adit_check_result res;
-	bool say = case_only != 0;
-	uint64_t which = 0;
-	unsigned touched;
-	char text[400];
-	int n, err = check(p, ADIT_CHECK_REPAIR, &res, say);
-
-	CHECKED(err == 0, "repair: error %d", err);
-	CHECKED(res.left == 0, "repair: %u left", (unsigned)res.left);
-	err = check(p, 0, &res, say);
-	CHECKED(err == 0 && res.found == 0, "after the repair: error %d, %u found", err,
-		(unsigned)res.found);
-	err = adit__core_open(&p->fs, &p->pm, &adit__env, &p->reporter, 0);
-	CHECKED(err == 0, "open after the repair: %d", err);
-	touched = touched_files(p->fs, &which);
-	CHECKED(touched <= may_touch, "%u files are not what they were, one of them inode %llu",
-		touched, (unsigned long long)which);
-	work_on_it(p->fs);
-	n = adit__check_quiet(p->fs, text, sizeof text);
-	CHECKED(n == 0, "after some work: %s", text);
-	err = adit__core_close(p->fs);
-	CHECKED(err == 0, "close: %d", err);
-}
+static unsigned case_stride, cases;
 
 /* ---- damage --------------------------------------------------------------------- */
 
@@ -164,8 +122,12 @@ static void begin_cases(void)
 static void test_super(void **state)
 {
 	struct target t = {"superblock", 0, ADIT_BLOCK, ADIT_SUPER_SEAL_FROM, 0, 0};
-	struct target copy = {"copy of the superblock", ADIT_SUPER_COPY * ADIT_BLOCK, ADIT_BLOCK,
-			      ADIT_SUPER_SEAL_FROM, 0, 0};
+	struct target copy = {"copy of the superblock",
+			      ADIT_SUPER_COPY * ADIT_BLOCK,
+			      ADIT_BLOCK,
+			      ADIT_SUPER_SEAL_FROM,
+			      0,
+			      0};
 
 	(void)state;
 	begin_cases();
@@ -181,22 +143,31 @@ static void test_fixed(void **state)
 	(void)state;
 	open_image(&p);
 	for (unsigned i = 0; i < 2; i++)
-		ckpt[i] = (struct target){"checkpoint", (get64(p.fs->super.ckpt_start) + i) * ADIT_BLOCK,
-					  64 + 8 * p.fs->lanes, 16, 0, 0};
-	root = (struct target){"root block", get64(p.fs->super.root_block) * ADIT_BLOCK, ADIT_BLOCK,
-			       ADIT_ROOT_SEAL_FROM, 0, 0};
+		ckpt[i] = (struct target){"checkpoint",
+					  (get64(p.fs->super.ckpt_start) + i) * ADIT_BLOCK,
+					  64 + 8 * p.fs->lanes,
+					  16,
+					  0,
+					  0};
+	root = (struct target){"root block",
+			       get64(p.fs->super.root_block) * ADIT_BLOCK,
+			       ADIT_BLOCK,
+			       ADIT_ROOT_SEAL_FROM,
+			       0,
+			       0};
 	replica = root;
 	replica.name = "replica of the root block";
 	replica.offset = get64(p.fs->super.root_copy) * ADIT_BLOCK;
 	replica.seal_to = ADIT_BLOCK;
-	group = (struct target){"group header", adit__group_header_block(p.fs, 0) * ADIT_BLOCK,
-				ADIT_BLOCK, ADIT_GROUP_SEAL_FROM, ADIT_GROUP_SEAL_TO, 0};
+	group = (struct target){"group header",	    adit__group_header_block(p.fs, 0) * ADIT_BLOCK,
+				ADIT_BLOCK,	    ADIT_GROUP_SEAL_FROM,
+				ADIT_GROUP_SEAL_TO, 0};
 	group_replica = group;
 	group_replica.name = "replica of a group header";
 	group_replica.offset = adit__group_replica_block(p.fs, 0) * ADIT_BLOCK;
 	group_replica.bytes = ADIT_GROUP_SEAL_TO;
-	bitmap = (struct target){"bitmap", adit__group_bitmap_block(p.fs, 0) * ADIT_BLOCK, ADIT_BLOCK,
-				 0, 0, 0};
+	bitmap = (struct target){
+		"bitmap", adit__group_bitmap_block(p.fs, 0) * ADIT_BLOCK, ADIT_BLOCK, 0, 0, 0};
 	close_image(&p);
 	begin_cases();
 	damage(&ckpt[0], 80, 0);
@@ -216,15 +187,17 @@ static void test_root_lists(void **state)
 
 	(void)state;
 	open_image(&p);
-	t = (struct target){"root block", get64(p.fs->super.root_block) * ADIT_BLOCK, ADIT_BLOCK,
-			    ADIT_ROOT_SEAL_FROM, ADIT_BLOCK, 0};
+	t = (struct target){"root block", get64(p.fs->super.root_block) * ADIT_BLOCK,
+			    ADIT_BLOCK,	  ADIT_ROOT_SEAL_FROM,
+			    ADIT_BLOCK,	  0};
 	close_image(&p);
 	begin_cases();
 	for (unsigned i = 0; i < 6; i++)
 		for (unsigned k = 0; k < KINDS; k++) {
-			one_case(&t, (unsigned)offsetof(struct adit_root_pm, free_cluster) + 8 * i, k,
+			one_case(&t, (unsigned)offsetof(struct adit_root_pm, free_cluster) + 8 * i,
+				 k, true);
+			one_case(&t, (unsigned)offsetof(struct adit_root_pm, orphan) + 8 * i, k,
 				 true);
-			one_case(&t, (unsigned)offsetof(struct adit_root_pm, orphan) + 8 * i, k, true);
 		}
 }
 
@@ -236,8 +209,9 @@ static void test_root_table(void **state)
 
 	(void)state;
 	open_image(&p);
-	t = (struct target){"root block", get64(p.fs->super.root_block) * ADIT_BLOCK, ADIT_BLOCK,
-			    ADIT_ROOT_SEAL_FROM, ADIT_BLOCK, 0};
+	t = (struct target){"root block", get64(p.fs->super.root_block) * ADIT_BLOCK,
+			    ADIT_BLOCK,	  ADIT_ROOT_SEAL_FROM,
+			    ADIT_BLOCK,	  0};
 	close_image(&p);
 	begin_cases();
 	for (unsigned at = 32; at < 64; at += 8)
@@ -250,14 +224,18 @@ static void test_root_table(void **state)
 
 static void inode_target(struct pool *p, struct target *t, const char *name, uint64_t ino)
 {
-	*t = (struct target){name, adit__offset_of(p->fs, adit__inode_slot(p->fs, ino)),
-			     ADIT_INODE_BYTES, ADIT_INODE_SEAL_FROM, ADIT_INODE_BYTES, 1};
+	*t = (struct target){name,
+			     adit__offset_of(p->fs, adit__inode_slot(p->fs, ino)),
+			     ADIT_INODE_BYTES,
+			     ADIT_INODE_SEAL_FROM,
+			     ADIT_INODE_BYTES,
+			     1};
 }
 
 static void test_inodes(void **state)
 {
-	static const char *const of_kinds[] = {"holes", "few extents", "large", "empty",
-					       "short link", "long link", "fifo", "null"};
+	static const char *const of_kinds[] = {"holes",	     "few extents", "large", "empty",
+					       "short link", "long link",   "fifo",  "null"};
 	struct target t[20];
 	uint64_t kinds, few;
 	unsigned n = 0;
@@ -322,16 +300,16 @@ static int note_node(void *arg, uint64_t block, const struct adit_node_pm *node,
 	if (node->level == 0 && s->leaves++ >= 2)
 		return 0;
 	assert_true(s->n < 40);
-	s->t[s->n++] = (struct target){s->name, block * ADIT_BLOCK, ADIT_BLOCK, ADIT_NODE_SEAL_FROM,
-				       ADIT_BLOCK, 2};
+	s->t[s->n++] = (struct target){
+		s->name, block * ADIT_BLOCK, ADIT_BLOCK, ADIT_NODE_SEAL_FROM, ADIT_BLOCK, 2};
 	return 0;
 }
 
 static void note_tree(struct pool *p, struct nodes *s, const char *name, uint64_t ino, uint8_t type)
 {
 	const struct adit_inode_pm *ip = adit__inode_slot(p->fs, ino);
-	struct adit_tree tree = {.fs = p->fs, .owner = ino, .type = type,
-				 .ordered = type == ADIT_TREE_EXTENTS};
+	struct adit_tree tree = {
+		.fs = p->fs, .owner = ino, .type = type, .ordered = type == ADIT_TREE_EXTENTS};
 
 	if (type == ADIT_TREE_XATTR) {
 		tree.root = get64(ip->xattr_root);
@@ -423,20 +401,28 @@ static void note_fixed(struct pool *p)
 
 	all[nall++] = (struct target){"superblock", 0, 272, 16, ADIT_BLOCK, 0};
 	all[nall++] = (struct target){"superblock", ADIT_SUPER_COPY * ADIT_BLOCK, 272, 16, 0, 0};
-	all[nall++] = (struct target){"root", get64(s->root_block) * ADIT_BLOCK, 600, 16, ADIT_BLOCK, 0};
-	all[nall++] = (struct target){"root", get64(s->root_copy) * ADIT_BLOCK, 600, 16, ADIT_BLOCK, 0};
-	all[nall++] = (struct target){"checkpoint", get64(s->ckpt_start) * ADIT_BLOCK, 80, 16,
-				      64 + 8 * p->fs->lanes, 0};
-	all[nall++] = (struct target){"checkpoint", get64(s->ckpt_start) * ADIT_BLOCK + ADIT_BLOCK, 80,
-				      16, 64 + 8 * p->fs->lanes, 0};
-	all[nall++] = (struct target){"group", adit__group_header_block(p->fs, 0) * ADIT_BLOCK, 208, 16,
-				      64, 0};
-	all[nall++] = (struct target){"bitmap", adit__group_bitmap_block(p->fs, 0) * ADIT_BLOCK, 384, 0,
-				      0, 0};
+	all[nall++] =
+		(struct target){"root", get64(s->root_block) * ADIT_BLOCK, 600, 16, ADIT_BLOCK, 0};
+	all[nall++] =
+		(struct target){"root", get64(s->root_copy) * ADIT_BLOCK, 600, 16, ADIT_BLOCK, 0};
+	all[nall++] = (struct target){
+		"checkpoint", get64(s->ckpt_start) * ADIT_BLOCK, 80, 16, 64 + 8 * p->fs->lanes, 0};
+	all[nall++] = (struct target){"checkpoint",
+				      get64(s->ckpt_start) * ADIT_BLOCK + ADIT_BLOCK,
+				      80,
+				      16,
+				      64 + 8 * p->fs->lanes,
+				      0};
+	all[nall++] = (struct target){
+		"group", adit__group_header_block(p->fs, 0) * ADIT_BLOCK, 208, 16, 64, 0};
+	all[nall++] = (struct target){
+		"bitmap", adit__group_bitmap_block(p->fs, 0) * ADIT_BLOCK, 384, 0, 0, 0};
 	all[nall++] = (struct target){"intents", get64(s->intent_start) * ADIT_BLOCK, 128, 0, 0, 0};
 	for (uint32_t lane = 0; lane < p->fs->lanes; lane++)
-		all[nall++] = (struct target){"lane", get64(s->lane_start) * ADIT_BLOCK +
-						      lane * p->fs->ring_bytes, 8192, 0, 0, 0};
+		all[nall++] = (struct target){
+			"lane", get64(s->lane_start) * ADIT_BLOCK + lane * p->fs->ring_bytes,
+			8192,	0,
+			0,	0};
 }
 
 /* Everything that is sealed, by looking at every block. */
@@ -448,13 +434,15 @@ static void note_all(struct pool *p)
 		struct adit_inode_pm *ip = adit__inode_slot(p->fs, ino);
 
 		if (get32(ip->magic) != 0)
-			all[nall++] = (struct target){"inode", adit__offset_of(p->fs, ip), 256, 32, 256, 0};
+			all[nall++] = (struct target){
+				"inode", adit__offset_of(p->fs, ip), 256, 32, 256, 0};
 	}
 	for (uint64_t b = 0; b < p->fs->pool_blocks && nall < 1000; b++) {
 		const struct adit_node_pm *n = adit__block_at(p->fs, b);
 
 		if (get32(n->magic) == ADIT_MAGIC_NODE && get64(n->block) == b)
-			all[nall++] = (struct target){"node", b * ADIT_BLOCK, ADIT_BLOCK, 16, ADIT_BLOCK, 0};
+			all[nall++] = (struct target){"node", b * ADIT_BLOCK, ADIT_BLOCK,
+						      16,     ADIT_BLOCK,     0};
 	}
 }
 
@@ -480,7 +468,8 @@ static void damage_many(struct pool *p, uint64_t seed, bool say)
 			reseal(p, t);
 		if (say)
 			fprintf(stderr, "%s at %llu, byte %u: %s%s\n", t->name,
-				(unsigned long long)t->offset, at, kind_name[kind], mend ? ", mended" : "");
+				(unsigned long long)t->offset, at, kind_name[kind],
+				mend ? ", mended" : "");
 	}
 }
 
@@ -516,7 +505,8 @@ static void test_many(void **state)
 				fail_msg("seed %llu: %s", (unsigned long long)seed, text);
 			work_on_it(p.fs);
 			if (adit__check_quiet(p.fs, text, sizeof text) != 0)
-				fail_msg("seed %llu, after some work: %s", (unsigned long long)seed, text);
+				fail_msg("seed %llu, after some work: %s", (unsigned long long)seed,
+					 text);
 			assert_int_equal(adit__core_close(p.fs), 0);
 		}
 		munmap(p.pm.base, POOL_BYTES);
