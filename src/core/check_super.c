@@ -162,11 +162,11 @@ static uint64_t lane_end(struct adit_fs *fs, uint32_t lane, uint64_t *seq)
 	return end;
 }
 
-/* What a right checksum does not say. */
+/* What ckpt_is_valid does not say: that there is room to go on. */
 static bool slot_is_sane(const struct adit_fs *fs, const struct adit_ckpt_pm *k)
 {
 	for (uint32_t i = 0; i < fs->lanes; i++)
-		if (get64(k->tail[i]) > ADIT_LOG_SANE || get64(k->tail[i]) % ADIT_LINE)
+		if (get64(k->tail[i]) > ADIT_LOG_SANE)
 			return false;
 	return get64(k->c) <= ADIT_LOG_SANE && get64(k->generation) <= ADIT_LOG_SANE;
 }

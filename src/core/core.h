@@ -292,8 +292,6 @@ bool adit__cs_dirty(const struct adit_cs *);
 int adit__cs_commit(struct adit_cs *) ADIT_MUST_CHECK;
 /* Forget everything put so far, give back reservations. */
 void adit__cs_drop(struct adit_cs *);
-/* Sequence number of the newest record this set committed. */
-uint64_t adit__cs_last_seq(const struct adit_cs *);
 struct adit_fs *adit__cs_fs(const struct adit_cs *);
 
 /* The lane's intent (I9), written with the record. type NONE clears it. */

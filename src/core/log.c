@@ -55,11 +55,6 @@ struct adit_fs *adit__cs_fs(const struct adit_cs *cs)
 	return cs->fs;
 }
 
-uint64_t adit__cs_last_seq(const struct adit_cs *cs)
-{
-	return cs->last_seq;
-}
-
 size_t adit__cs_room(const struct adit_cs *cs)
 {
 	/* The inode copies' differences are still to come. */
@@ -605,7 +600,6 @@ int adit__cs_commit(struct adit_cs *cs)
 	__atomic_store_n(&vl->head, end, __ATOMIC_RELEASE);
 	__atomic_store_n(&vl->active_low, UINT64_MAX, __ATOMIC_RELEASE);
 	cs->applying = false;
-	cs->last_seq = seq;
 	forget(cs);
 	return 0;
 }

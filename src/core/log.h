@@ -38,7 +38,6 @@ struct adit_cs {
 	bool applying; /* committed, not yet applied in full */
 	int err;
 	int64_t d_free_blocks, d_used_inodes;
-	uint64_t last_seq;
 	uint64_t note_data[2];
 	uint32_t notes;
 	uint32_t ntouched, ninodes, nshadows;

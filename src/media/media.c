@@ -200,7 +200,7 @@ static int find_size(struct adit_media *m, const struct stat *st, unsigned flags
 static uint8_t *reserve(size_t len_bytes, size_t align_bytes)
 {
 	uint8_t *raw, *aligned;
-	size_t raw_bytes, before, after;
+	size_t raw_bytes, before;
 
 	if (__builtin_add_overflow(len_bytes, align_bytes, &raw_bytes))
 		return NULL;
@@ -209,11 +209,9 @@ static uint8_t *reserve(size_t len_bytes, size_t align_bytes)
 		return NULL;
 	aligned = (uint8_t *)(((uintptr_t)raw + align_bytes - 1) & ~(uintptr_t)(align_bytes - 1));
 	before = (size_t)(aligned - raw);
-	after = raw_bytes - before - len_bytes;
 	if (before > 0)
 		munmap(raw, before);
-	if (after > 0)
-		munmap(aligned + len_bytes, after);
+	munmap(aligned + len_bytes, align_bytes - before); /* before < align_bytes */
 	return aligned;
 }
 

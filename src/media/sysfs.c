@@ -72,9 +72,7 @@ static bool climb_to(char *dir, const char *name)
 		if (snprintf(path, sizeof path, "%s/%s", dir, name) < (int)sizeof path &&
 		    access(path, R_OK) == 0)
 			return true;
-		slash = strrchr(dir, '/');
-		if (slash == NULL)
-			break;
+		slash = strrchr(dir, '/'); /* dir is absolute */
 		*slash = '\0';
 	}
 	return false;
@@ -91,8 +89,8 @@ bool adit__sysfs_is_dax(dev_t device)
 	snprintf(path, sizeof path, "%s/subsystem", dir);
 	if (realpath(path, target) == NULL)
 		return false;
-	name = strrchr(target, '/');
-	return name != NULL && strcmp(name, "/dax") == 0;
+	name = strrchr(target, '/'); /* there is one: the path is absolute */
+	return strcmp(name, "/dax") == 0;
 }
 
 uint64_t adit__sysfs_dax_size(dev_t device)
