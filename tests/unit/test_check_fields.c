@@ -317,6 +317,37 @@ static void cluster_moved(struct pool *p)
 	seal_node(p, n);
 }
 
+/* An extent over a node of a tree that is looked at later: the node is right. */
+static void over_a_node(struct pool *p)
+{
+	struct adit_inode_pm *ip = inode(p, "kinds", "few extents");
+	struct adit_node_pm *n = leaf(p, inode(p, "few", "a"), ADIT_TREE_XATTR, 0);
+	struct adit_extent_inline_pm *e = &ip->fork.extents.extent[0];
+
+	e->ptr = put64(adit_ptr_make(get64(n->block), 1));
+	e->blocks = put32(1);
+	seal_inode(p, ip);
+}
+
+/* It points to a file's data; the clusters are found where they lie. */
+static void table_points_to_data(struct pool *p)
+{
+	struct adit_inode_pm *ip = inode(p, "kinds", "few extents");
+	struct adit_node_pm *n;
+	struct adit_extent_pm *e = (struct adit_extent_pm *)last_of_table(p, &n);
+
+	e->ptr = ip->fork.extents.extent[0].ptr;
+	seal_node(p, n);
+}
+static void table_points_outside(struct pool *p)
+{
+	struct adit_node_pm *n;
+	struct adit_extent_pm *e = (struct adit_extent_pm *)last_of_table(p, &n);
+
+	e->ptr = put64(adit_ptr_make(POOL_BYTES / ADIT_BLOCK - 1, 1));
+	seal_node(p, n);
+}
+
 /* ---- attributes ---------------------------------------------------------------------------- */
 
 /* An attribute of /few/a whose value lies outside (or not). */
@@ -593,8 +624,11 @@ static const struct row {
 	{"extent epoch", extent_epoch, "flags or birth epoch are unknown", 0, false},
 	{"packed epoch", packed_epoch, "flags or birth epoch are unknown", 0, false},
 	{"strong", strong, "blocks belong to something else", 1, false},
+	{"over a node", over_a_node, "blocks", 1, false},
 	{"cluster cut", cluster_cut, "cuts an inode cluster", 0, false},
 	{"cluster moved", cluster_moved, "cuts an inode cluster", 0, false},
+	{"table points to data", table_points_to_data, "", 0, false},
+	{"table points outside", table_points_outside, "", 0, false},
 	{"value too long", value_too_long, "value and blocks do not fit", 0, false},
 	{"value of two", value_of_two, "value and blocks do not fit", 0, false},
 	{"value outside", value_outside, "blocks lie outside of the pool", 0, false},
