@@ -36,6 +36,6 @@ install: all
 	meson install -C $(BUILD) --no-rebuild
 
 clean:
-	rm -rf build build-clang build-asan build-tsan build-cross
+	rm -rf build build-clang build-asan build-tsan build-cross build-fuzz
 
 .PHONY: all setup demo check bench soak format install clean

@@ -18,6 +18,7 @@
 
 int64_t subject_now;
 uint32_t subject_lane;
+uint64_t subject_random;
 uint32_t subject_weak_hash;
 uint32_t subject_full_after;
 uint32_t subject_full_room;
@@ -53,6 +54,20 @@ static bool refused(void)
 	return true;
 }
 
+#define LARGE (128u * 1024)
+
+/* The address sanitizer is to see what is small: it is not kept. */
+#if defined(__SANITIZE_ADDRESS__)
+#define KEEP_SMALL false
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define KEEP_SMALL false
+#endif
+#endif
+#ifndef KEEP_SMALL
+#define KEEP_SMALL true
+#endif
+
 static void *env_alloc(size_t bytes)
 {
 	struct block *b;
@@ -80,6 +95,10 @@ static void env_free(void *p)
 	if (p == NULL)
 		return;
 	b = (struct block *)p - 1;
+	if (!KEEP_SMALL && b->bytes < LARGE) {
+		free(b);
+		return;
+	}
 	at = bin_of(b->bytes);
 	b->next = *at;
 	*at = b;
@@ -117,7 +136,7 @@ static int64_t env_now(void)
 
 static uint64_t env_random(void)
 {
-	return 0x5eed;
+	return subject_random ? op_random(&subject_random) : 0x5eed;
 }
 
 static uint32_t env_thread_hint(void)
@@ -140,7 +159,11 @@ static ADIT_PRINTF(2, 3) void env_report(void *ctx, const char *format, ...)
 
 static struct adit_env env;
 
-const struct adit_env *subject_environment(void)
+	if (!KEEP_SMALL && b->bytes < LARGE) {
+		free(b);
+		return;
+	}
+	at = bin_of(b->bytes);
 {
 	env = adit__env;
 	env.alloc = env_alloc;
@@ -212,12 +235,20 @@ int subject_mkfs(struct subject *s, uint32_t lanes)
 				     .root_mode = 0755, .lanes = lanes,
 				     .uuid = "adit-test-pool!"};
 
-	return adit__core_mkfs(&s->pm, subject_environment(), s, &p);
+	if (!KEEP_SMALL && b->bytes < LARGE) {
+		free(b);
+		return;
+	}
+	at = bin_of(b->bytes);
 }
 
 int subject_open(struct subject *s)
 {
-	int err = adit__core_open(&s->fs, &s->pm, subject_environment(), s, 0);
+	if (!KEEP_SMALL && b->bytes < LARGE) {
+		free(b);
+		return;
+	}
+	at = bin_of(b->bytes);
 
 	if (err) {
 		s->fs = NULL;

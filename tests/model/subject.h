@@ -24,6 +24,8 @@ struct subject {
 
 extern int64_t subject_now;	/* number of the operation; the clock is op_clock of it */
 extern uint32_t subject_lane;	/* thread_hint */
+extern uint64_t subject_random;	/* seed of chance; 0: always the same number, so that no two
+				 * openings differ */
 extern uint32_t subject_weak_hash; /* forces collisions of names when not 0 */
 extern uint32_t subject_full_after; /* forces large operations into steps when not 0 */
 extern uint32_t subject_full_room;
@@ -37,6 +39,9 @@ extern bool subject_refuse_alloc_all;
 extern uint64_t subject_refuse_trylock;
 /* This lock is busy for everybody who only tries it. */
 extern const void *subject_busy_lock;
+
+/* What the core is given; the report's context is the subject. */
+const struct adit_env *subject_env(void);
 
 /* Memory of the given size, zeroed; ops of the `process` domain. */
 void subject_init(struct subject *, uint64_t bytes);
