@@ -584,6 +584,29 @@ static const struct adit_record_pm *next_record(struct adit_fs *fs, uint32_t lan
 	return NULL;
 }
 
+/* Whoever was killed may have left a record, or the slot itself, in the caches only; if the power fails
+ * later, either is lost.  So what recovery builds on is durable before it stores anything. */
+static void claim_log(struct adit_fs *fs)
+{
+	unsigned slot = get64(fs->ckpt_work->slot.generation) % 2;
+
+	adit__pm_flush(&fs->pm, adit__ckpt_slot(fs, slot), ckpt_bytes(fs));
+	for (uint32_t i = 0; i < fs->lanes; i++) {
+		struct adit_vol_lane *vl = &fs->vol->lane[i];
+		const struct adit_record_pm *r;
+		uint64_t pos = vl->head;
+
+		while ((r = next_record(fs, i)) != NULL) {
+			if (vl->head != pos) /* past a pad */
+				adit__pm_flush(&fs->pm, ring_at(fs, i, pos), sizeof *r);
+			adit__pm_flush(&fs->pm, r, get32(r->len));
+			vl->head = pos = adit__record_end(fs, r);
+		}
+		vl->head = vl->tail;
+	}
+	adit__pm_fence(&fs->pm);
+}
+
 /* Everything is in place and the rings are empty: from here on records carry
  * another number, so that nothing that lies in the rings counts any more. */
 static void renew_nonce(struct adit_fs *fs)
@@ -603,6 +626,7 @@ int adit__log_recover(struct adit_fs *fs)
 	const struct adit_record_pm **next = fs->ckpt_work->next;
 	uint64_t applied = 0;
 
+	claim_log(fs);
 	for (uint32_t i = 0; i < fs->lanes; i++)
 		next[i] = next_record(fs, i);
 	for (;;) {

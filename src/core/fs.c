@@ -43,13 +43,16 @@ void adit__super_store(struct adit_fs *fs)
 {
 	static const uint64_t order[2][2] = {{ADIT_SUPER_COPY, 0}, {0, ADIT_SUPER_COPY}};
 	const char *why = NULL;
-	/* The copy that is whole stays whole until the other one is. */
+	/* The copy that is whole stays whole until the other one is: on the medium, too, although a
+	 * killed process may have left it in the caches only. */
 	bool first_is_bad = adit__verify_super(fs->env, adit__block_at(fs, 0),
 					       fs->pm.size_bytes, &why) != 0;
 	const uint64_t *place = order[first_is_bad];
 
 	fs->super.crc = put32(adit__seal_crc(fs, &fs->super, ADIT_SUPER_SEAL_FROM,
 					     sizeof fs->super, ADIT_MAGIC_SUPER));
+	adit__pm_flush(&fs->pm, adit__block_at(fs, place[1]), sizeof fs->super);
+	adit__pm_fence(&fs->pm);
 	for (unsigned i = 0; i < 2; i++) {
 		void *at = adit__block_at(fs, place[i]);
 
