@@ -66,7 +66,7 @@ static int attempt(struct scene *c, enum whole what)
 	case CHECK:
 		return adit__check(c->s.fs, &o, &res);
 	default:
-		return adit__check_media(&c->s.pm, subject_environment(), &c->s, &o, &res);
+		return adit__check_media(&c->s.pm, subject_env(), &c->s, &o, &res);
 	}
 }
 

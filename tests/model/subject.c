@@ -159,11 +159,7 @@ static ADIT_PRINTF(2, 3) void env_report(void *ctx, const char *format, ...)
 
 static struct adit_env env;
 
-	if (!KEEP_SMALL && b->bytes < LARGE) {
-		free(b);
-		return;
-	}
-	at = bin_of(b->bytes);
+const struct adit_env *subject_env(void)
 {
 	env = adit__env;
 	env.alloc = env_alloc;
@@ -235,20 +231,12 @@ int subject_mkfs(struct subject *s, uint32_t lanes)
 				     .root_mode = 0755, .lanes = lanes,
 				     .uuid = "adit-test-pool!"};
 
-	if (!KEEP_SMALL && b->bytes < LARGE) {
-		free(b);
-		return;
-	}
-	at = bin_of(b->bytes);
+	return adit__core_mkfs(&s->pm, subject_env(), s, &p);
 }
 
 int subject_open(struct subject *s)
 {
-	if (!KEEP_SMALL && b->bytes < LARGE) {
-		free(b);
-		return;
-	}
-	at = bin_of(b->bytes);
+	int err = adit__core_open(&s->fs, &s->pm, subject_env(), s, 0);
 
 	if (err) {
 		s->fs = NULL;

@@ -48,7 +48,6 @@ void subject_init(struct subject *, uint64_t bytes);
 void subject_finish(struct subject *);
 /* The same on somebody else's memory; finish leaves that alone. */
 void subject_attach(struct subject *, uint8_t *base, uint64_t bytes);
-const struct adit_env *subject_environment(void);
 int subject_mkfs(struct subject *, uint32_t lanes);
 int subject_open(struct subject *);
 int subject_close(struct subject *);
