@@ -597,7 +597,7 @@ static void claim_log(struct adit_fs *fs)
 		uint64_t pos = vl->head;
 
 		while ((r = next_record(fs, i)) != NULL) {
-			if (vl->head != pos) /* past a pad */
+			if (get64(r->pos) != pos) /* past a pad */
 				adit__pm_flush(&fs->pm, ring_at(fs, i, pos), sizeof *r);
 			adit__pm_flush(&fs->pm, r, get32(r->len));
 			vl->head = pos = adit__record_end(fs, r);

@@ -92,8 +92,13 @@ static struct state *state_of(unsigned i)
 /* False: it failed. */
 static bool open_it(void)
 {
+	int err;
+
 	now_calling("open");
-	if (subject_open(&watch.s) != 0) {
+	watch.opens = true;
+	err = subject_open(&watch.s);
+	watch.opens = false;
+	if (err) {
 		failures++;
 		printf("FAILED %s: open: %s\n", label, watch.s.report);
 		return false;

@@ -104,16 +104,29 @@ static bool is_volatile(void *arg, uint64_t offset)
 static const struct allowance {
 	enum rule rule;
 	const char *where; /* watch_where begins so */
-	bool repair;	   /* only in fsck -y */
+	enum { EVER, REPAIRING, OPENING } when;
 	unsigned most;
 	const char *why;
 } allowances[] = {
-	{RULE_EMPTY_FENCE, "fence", false, 1,
+	{RULE_EMPTY_FENCE, "fence", EVER, 1,
 	 "a checkpoint within the call has fenced its fresh data already"},
-	{RULE_STRAY_FLUSH, "bitmap", true, 64 * 64,
+	{RULE_EMPTY_FENCE, "fence", OPENING, 8, "what recovery builds on was durable already (I18)"},
+	{RULE_STRAY_FLUSH, "bitmap", REPAIRING, 64 * 64,
 	 "a bitmap block that was mended is written back whole"},
-	{RULE_CLEAN_FLUSH, "bitmap", true, 64 * 64, "the same"},
+	{RULE_CLEAN_FLUSH, "bitmap", REPAIRING, 64 * 64, "the same"},
+	{RULE_STRAY_FLUSH, "superblock", EVER, 64 * 64,
+	 "the copy that stays is made durable before the other is written (I18)"},
+	{RULE_CLEAN_FLUSH, "superblock", EVER, 64 * 64, "the same"},
+	{RULE_STRAY_FLUSH, "checkpoint slot", OPENING, 64, "what recovery builds on (I18)"},
+	{RULE_CLEAN_FLUSH, "checkpoint slot", OPENING, 64, "the same"},
+	{RULE_STRAY_FLUSH, "ring", OPENING, 1 << 16, "the same"},
+	{RULE_CLEAN_FLUSH, "ring", OPENING, 1 << 16, "the same"},
 };
+
+static bool applies(const struct watch *w, const struct allowance *a)
+{
+	return a->when == EVER || (a->when == REPAIRING ? w->repairs : w->opens);
+}
 
 static void broken(void *arg, enum rule rule, uint64_t offset)
 {
@@ -126,7 +139,7 @@ static void broken(void *arg, enum rule rule, uint64_t offset)
 	for (unsigned i = 0; i < sizeof allowances / sizeof *allowances; i++) {
 		const struct allowance *a = &allowances[i];
 
-		if (a->rule != rule || w->spent[i] >= a->most || (a->repair && !w->repairs) ||
+		if (a->rule != rule || w->spent[i] >= a->most || !applies(w, a) ||
 		    strncmp(where, a->where, strlen(a->where)) != 0)
 			continue;
 		w->spent[i]++;

@@ -30,6 +30,7 @@ struct watch {
 	bool compares;			 /* the whole pool with the copy, after each call */
 	/* The call under way. */
 	bool repairs;			  /* it is fsck -y */
+	bool opens;			  /* it is open, recovery included */
 	unsigned spent[WATCH_ALLOWANCES]; /* what it has used of each allowance, see watch.c */
 	unsigned failures;
 	uint64_t calls, left_dirty, allowed;

@@ -623,7 +623,7 @@ static const struct row {
 	{"extent flags", extent_flags, "flags or birth epoch are unknown", 0, false},
 	{"extent epoch", extent_epoch, "flags or birth epoch are unknown", 0, false},
 	{"packed epoch", packed_epoch, "flags or birth epoch are unknown", 0, false},
-	{"strong", strong, "blocks belong to something else", 1, false},
+	{"strong", strong, "an extent lies outside of the pool", 1, false},
 	{"over a node", over_a_node, "blocks", 1, false},
 	{"cluster cut", cluster_cut, "cuts an inode cluster", 0, false},
 	{"cluster moved", cluster_moved, "cuts an inode cluster", 0, false},
