@@ -260,10 +260,12 @@ static void make(const char *name, const uint8_t *over)
 	watch_begin(&watch, over);
 	watch_start(&watch);
 	now_calling("mkfs");
+	watch.opens = true; /* at its end */
 	if (subject_mkfs(&watch.s, 2) != 0) {
 		failures++;
 		printf("FAILED %s\n", label);
 	}
+	watch.opens = false;
 	watch_quiet(&watch);
 	if (open_it())
 		close_it();
@@ -356,11 +358,11 @@ static void mend(unsigned state, uint64_t seed)
 	watch_begin(&watch, image);
 	watch_start(&watch);
 	now_calling("fsck -y");
-	watch.repairs = true;
+	watch.repairs = watch.opens = true;
 	err = adit__check_media(&watch.s.pm, &env, &silent, &o, &res);
 	matrix[OP_KINDS][state] += err == 0 && res.fixed > 0;
 	watch_quiet(&watch);
-	watch.repairs = false;
+	watch.repairs = watch.opens = false;
 	watch_stop();
 	free(image);
 	workloads++;
