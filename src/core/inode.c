@@ -95,8 +95,11 @@ int adit__inode_get(struct adit_fs *fs, uint64_t ino, const struct adit_inode_pm
 	/* Who waited for the lock while its holder met a media fault. */
 	if (ADIT_UNLIKELY(fs->failed))
 		return -EIO;
-	if (!ip || ino % ADIT_ICLUSTER_INODES == 0 || ino < ADIT_INO_ROOT)
+	if (ino % ADIT_ICLUSTER_INODES == 0 || ino < ADIT_INO_ROOT ||
+	    ino >= get64_relaxed(&fs->root->next_ino))
 		return no_inode(fs, ino);
+	if (!ip)
+		return -EUCLEAN; /* its part of the table is lost: said where that was found */
 	offset = adit__offset_of(fs, ip);
 	if (ADIT_UNLIKELY(!adit__verified(fs, offset))) {
 		int err = adit__verify_inode(fs, ip, ino, &why);
