@@ -51,6 +51,14 @@ static int check(struct adit_fs *fs, const struct adit_inode_pm *ip, const struc
 	return -EUCLEAN;
 }
 
+static ADIT_NOINLINE int not_in_order(struct adit_fs *fs, const struct adit_inode_pm *ip,
+				      uint64_t file_block)
+{
+	adit__report(fs, "inode %llu: extents around file block %llu are not in order",
+		     (unsigned long long)get64(ip->ino), (unsigned long long)file_block);
+	return -EUCLEAN;
+}
+
 static void from_inline(const struct adit_extent_inline_pm *p, struct adit_extent *e)
 {
 	uint64_t ptr = get64(p->ptr);
@@ -174,6 +182,9 @@ static int find(struct adit_fs *fs, struct adit_cs *cs, const struct adit_inode_
 	}
 	if (!err)
 		err = check(fs, ip, &e);
+	/* A damaged tree may find another one. */
+	if (!err && (how == ADIT_FIND_LE ? e.file_block > key : e.file_block < key))
+		err = not_in_order(fs, ip, key);
 	if (!err)
 		*out = e;
 	return err;
@@ -200,6 +211,9 @@ int adit__extent_at(struct adit_fs *fs, struct adit_cs *cs, const struct adit_in
 	err = find(fs, cs, ip, ADIT_FIND_GE, file_block, &e);
 	if (err && err != -ENOENT)
 		return err;
+	/* It would have been found above. */
+	if (!err && e.file_block == file_block)
+		return not_in_order(fs, ip, file_block);
 	if (!err)
 		limit = min_u64(limit, e.file_block);
 	*out = (struct adit_extent){.file_block = file_block, .blocks = limit - file_block};
