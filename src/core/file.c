@@ -274,7 +274,8 @@ const uint8_t *adit__file_piece(const struct adit_fs *fs, const struct adit_inod
 	unsigned count;
 
 	if (fork == ADIT_FORK_INLINE)
-		return pos + len <= ADIT_FORK_BYTES ? ip->fork.bytes + pos : NULL;
+		return pos <= ADIT_FORK_BYTES && len <= ADIT_FORK_BYTES - pos ? ip->fork.bytes + pos :
+										NULL;
 	if (fork != ADIT_FORK_EXTENTS)
 		return NULL;
 	count = get16(ip->fork.extents.count);
