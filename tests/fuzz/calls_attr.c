@@ -97,9 +97,16 @@ void call_chown(void)
 		       : adit_lchown(run.pool, run.p, uid, gid);
 	want = subject_of(by_fd, follow, &op, &node);
 	if (!want) {
-		op.n[0] = uid == (uid_t)-1 ? run.w.m.node[node].uid : uid;
-		op.n[1] = gid == (gid_t)-1 ? run.w.m.node[node].gid : gid;
+		struct model_node *n = &run.w.m.node[node];
+		uint32_t iflags = n->iflags;
+
+		op.n[0] = uid == (uid_t)-1 ? n->uid : uid;
+		op.n[1] = gid == (gid_t)-1 ? n->gid : gid;
+		/* Nothing but set-ID bits goes: that asks nobody. */
+		if (uid == (uid_t)-1 && gid == (gid_t)-1)
+			n->iflags = 0;
 		want = applied(&op, got, 0);
+		n->iflags = iflags;
 	}
 	same("chown", got, want);
 }

@@ -232,7 +232,7 @@ void call_fcntl(void)
 		same("F_SETFD", adit_fcntl(run.pool, fd, F_SETFD, 1), f ? 0 : -EBADF);
 		return;
 	}
-	if (want == 0 && f->flags & ~flags & O_APPEND && node_of(f)->iflags & MODEL_APPEND_ONLY)
+	if (want == 0 && (f->flags ^ flags) & O_APPEND && node_of(f)->iflags & MODEL_APPEND_ONLY)
 		want = -EPERM;
 	same("F_SETFL", adit_fcntl(run.pool, fd, F_SETFL, flags), want);
 	if (want == 0)

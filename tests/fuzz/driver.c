@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -63,7 +64,7 @@ static void on_signal(int sig)
 {
 	/* The process is lost anyhow: what is not safe in a handler does no more harm. */
 	signal(sig, SIG_DFL);
-	fprintf(stderr, "FAILED: %s\n", sig == SIGALRM ? "it hangs" : strsignal(sig));
+	fprintf(stderr, "FAILED: %s\n", sig == SIGPROF ? "it hangs" : strsignal(sig));
 	keep_input();
 	raise(sig);
 }
@@ -73,10 +74,10 @@ void __asan_set_death_callback(void (*callback)(void)) __attribute__((weak));
 
 static void watch(void)
 {
-	static const int signals[] = {SIGABRT, SIGALRM, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+	static const int signals[] = {SIGABRT, SIGPROF, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 
 	for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++)
-		if (!__asan_set_death_callback || signals[i] == SIGABRT || signals[i] == SIGALRM)
+		if (!__asan_set_death_callback || signals[i] == SIGABRT || signals[i] == SIGPROF)
 			signal(signals[i], on_signal);
 	if (__asan_set_death_callback)
 		__asan_set_death_callback(keep_input);
@@ -131,6 +132,8 @@ static void read_inputs(const char *path)
 
 static void run(const uint8_t *data, size_t size)
 {
+	/* Of processor time: the machine may have other work to do. */
+	struct itimerval limit = {{0}};
 	/* As large as it is, so that reading beyond it is seen. */
 	uint8_t *copy = malloc(size ? size : 1);
 
@@ -139,9 +142,11 @@ static void run(const uint8_t *data, size_t size)
 	memcpy(copy, data, size);
 	running = copy;
 	running_bytes = size;
-	alarm(HANG_SECONDS * (__asan_set_death_callback ? 3 : 1));
+	limit.it_value.tv_sec = HANG_SECONDS;
+	setitimer(ITIMER_PROF, &limit, NULL);
 	(void)LLVMFuzzerTestOneInput(copy, size);
-	alarm(0);
+	limit.it_value.tv_sec = 0;
+	setitimer(ITIMER_PROF, &limit, NULL);
 	running = NULL;
 	free(copy);
 }
