@@ -26,7 +26,7 @@
 #include "proof.h"
 
 #define INPUT_MAX    4096u
-#define INPUTS_MAX   4096u
+#define INPUTS_MAX   65536u
 #define HANG_SECONDS 10u
 
 struct input {

@@ -45,6 +45,8 @@ void view_free(struct view *);
 void view_compare(struct subject *, const struct view *was, const struct view *now,
 		  unsigned ignore);
 
+/* Work from now on in records that hold little, so that it takes many steps. */
+void exercise_in_steps(bool wanted);
 /* Bytes of one step; see exercise.c. */
 #define STEP_BYTES 8u
 #define STEPS_MAX  24u

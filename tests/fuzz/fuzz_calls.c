@@ -2,7 +2,8 @@
 /*
  * fuzz_calls.c - sequences of the calls of adit.h, beside the model (world.h).
  *
- * Input: calls of 16 bytes (struct call), up to CALLS_MAX of them, on an empty pool of 4 MiB. What each
+ * Input: calls of 16 bytes (struct call), up to CALLS_MAX of them, on an empty pool of 4 MiB. How many
+ * there are says whether names collide and whether changes take many steps. What each
  * returns must be what the model says; where the model cannot say, the call is left out. At the end
  * the trees are compared, the check finds nothing, and after closing and opening again both hold once
  * more.
@@ -254,6 +255,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	/* As the image was made: its directory's times are 0. */
 	subject_now = run.now = 0;
 	run.s.quiet = !run.say;
+	/* As tests/model has it. */
+	subject_weak_hash = size / sizeof run.c % 5 == 1 ? 7 : 0;
+	subject_full_after = size / sizeof run.c % 7 < 2 ? 2000 : 0;
+	subject_full_room = 17920 + 200;
 	open_pool();
 	world_init(&run.w);
 	for (run.number = 0; run.number < CALLS_MAX && size >= sizeof run.c; run.number++) {

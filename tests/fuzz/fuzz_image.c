@@ -4,7 +4,7 @@
  *
  * Input:	byte 0	which image
  *		byte 1	1: checksums of what is hit are made right; 2: begin with fsck; 4: abandon
- *			instead of closing
+ *			instead of closing; 8: changes take many steps
  *		byte 2	how many hits follow
  *		then	hits of 16 bytes (struct hit), and steps of work to its end (exercise.c)
  *
@@ -23,6 +23,7 @@
 #define MEND	    1u
 #define CHECK_FIRST 2u
 #define ABANDON	    4u
+#define IN_STEPS    8u
 #define HEAD_BYTES  3u
 #define HITS_MAX    16u
 
@@ -241,6 +242,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	s.quiet = true;
 	subject_now = 1000000;
 	subject_random = 1;
+	exercise_in_steps(flags & IN_STEPS);
 	kinds = damage(im, data, hits, flags & MEND);
 	if (!(flags & MEND) && im->closed)
 		was = &original[data[-3] % IMAGES];
@@ -375,7 +377,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned 
 	case 0:
 		return LLVMFuzzerMutate(data, size, max);
 	case 1:
-		data[fuzz_below(2)] = (uint8_t)fuzz_below(8);
+		data[fuzz_below(2)] = (uint8_t)fuzz_below(16);
 		return size;
 	case 2:
 	case 3:

@@ -3,7 +3,8 @@
  * fuzz_log.c - recovery: rings, checkpoint slots and unfinished operations that somebody else wrote.
  *
  * Input:	byte 0	which image
- *		byte 1	1: checksums are right; 2: begin with fsck; 4: abandon instead of closing
+ *		byte 1	1: checksums are right; 2: begin with fsck; 4: abandon instead of closing;
+ *			8: changes take many steps
  *		byte 2	how many things follow
  *		then	things of 16 bytes (struct thing), each record with its entries (struct entry)
  *			behind it; and steps of work to the end (exercise.c)
@@ -23,6 +24,7 @@
 #define MEND	    1u
 #define CHECK_FIRST 2u
 #define ABANDON	    4u
+#define IN_STEPS    8u
 #define HEAD_BYTES  3u
 #define THINGS_MAX  24u
 #define RECORD_MAX  16384u
@@ -332,6 +334,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	s.quiet = true;
 	subject_now = 1000000;
 	subject_random = 1;
+	exercise_in_steps(flags & IN_STEPS);
 	steps = damage(im, data, end, things, flags & MEND);
 	fuzz_count("records and words", things);
 	if (flags & CHECK_FIRST) {
@@ -412,7 +415,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned 
 		data[1] = MEND;
 	}
 	if (fuzz_below(6) == 0) {
-		data[fuzz_below(2)] = (uint8_t)fuzz_below(8);
+		data[fuzz_below(2)] = (uint8_t)fuzz_below(16);
 		return size;
 	}
 	if (fuzz_below(4) == 0) {

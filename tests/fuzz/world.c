@@ -11,7 +11,7 @@
 
 #define LINKS_MAX 40
 /* Linux keeps what is left behind each link apart; the walk of src/fs has this much room for all of it. */
-#define REST_MAX 8192u
+#define REST_MAX  8192u
 
 void world_init(struct world *w)
 {
