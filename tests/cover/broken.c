@@ -3,7 +3,7 @@
  * broken - each operation meets each structure with a bad checksum.
  *
  * For every state of tests/crash/workload.c, every operation of its table and every inode, inode cluster, tree node and
- * group of that pool: the structure's checksum is made wrong, the pool opened, the operation called. It either never
+ * group and bitmap of that pool: the structure's checksum is made wrong, the pool opened, the operation called. It either never
  * looks there, and does what the model says; or it says EBADMSG or EUCLEAN and has changed nothing: with the checksum
  * right again the pool is as it was (or, where the operation works in steps and was decided, as it should become), the
  * check finds nothing, and the operation then succeeds. Every inode is read in every way as well.
@@ -84,7 +84,13 @@ static void find_targets(struct stage *g)
 		} else if (magic == ADIT_MAGIC_NODE && at % ADIT_BLOCK == 0) {
 			add_target(g, "node", at);
 		} else if (magic == ADIT_MAGIC_GROUP && at % ADIT_BLOCK == 0) {
+			const struct adit_group_pm *group =
+				(const struct adit_group_pm *)(image + at);
+
 			add_target(g, "group", at);
+			if (get32(group->seal[0].crc) != 0) /* a replica has none */
+				add_target(g, "bitmap",
+					   at + offsetof(struct adit_group_pm, seal[0].crc));
 		}
 	}
 }
@@ -136,6 +142,12 @@ static void turn(struct scene *c, const struct target *t)
 static bool is_damage(int64_t err)
 {
 	return err == -EBADMSG || err == -EUCLEAN;
+}
+
+/* Nothing is allocated from a group with a bad bitmap: to the caller it is full. */
+static bool is_refusal(const struct target *t, int64_t err)
+{
+	return is_damage(err) || (err == -ENOSPC && strcmp(t->name, "bitmap") == 0);
 }
 
 static const char *said(const char *what, const char *detail)
@@ -204,11 +216,11 @@ static const char *run_case(struct scene *c, const struct target *t)
 	}
 	reports = c->s.reports;
 	got = subject_apply(&c->s, c->op, c->now);
-	if (got == c->want && !is_damage(got)) {
+	if (got == c->want && !is_refusal(t, got)) {
 		untouched++;
 		return NULL;
 	}
-	if (!is_damage(got)) {
+	if (!is_refusal(t, got)) {
 		static char text[100];
 
 		snprintf(text, sizeof text, "gives %lld, not %lld", (long long)got,
