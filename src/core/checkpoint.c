@@ -222,7 +222,7 @@ static uint64_t lane_walk(struct adit_fs *fs, uint32_t lane, uint64_t c, record_
 		if (!r) {
 			adit__report(fs, "lane %u: record at %llu was overwritten: pool stopped",
 				     lane, (unsigned long long)pos);
-			fs->failed = true;
+			adit__stop(fs);
 			return pos;
 		}
 		if (get64(r->seq) > c)
@@ -457,7 +457,7 @@ static void checkpoint_to(struct adit_fs *fs, uint64_t c)
 	for (uint32_t i = 0; i < fs->lanes; i++)
 		k->tail[i] = put64(lane_walk(fs, i, c, total_record, touch_entry));
 	write_back_all(fs);
-	if (fs->failed)
+	if (adit__has_stopped(fs))
 		return;
 	adit__pm_fence(&fs->pm);
 	k->c = put64(c);
@@ -479,7 +479,7 @@ int adit__checkpoint(struct adit_fs *fs)
 	struct adit_vol *v = fs->vol;
 	uint64_t c;
 
-	if (fs->failed)
+	if (adit__has_stopped(fs))
 		return -EIO;
 	if (__atomic_load_n(&v->seq, __ATOMIC_ACQUIRE) == __atomic_load_n(&v->c, __ATOMIC_ACQUIRE))
 		return 0;
@@ -488,14 +488,14 @@ int adit__checkpoint(struct adit_fs *fs)
 	if (c > v->c)
 		checkpoint_to(fs, c);
 	adit__unlock_below(fs, &v->ckpt_lock, true);
-	return fs->failed ? -EIO : 0;
+	return adit__has_stopped(fs) ? -EIO : 0;
 }
 
 void adit__checkpoint_due(struct adit_fs *fs)
 {
 	uint64_t c;
 
-	if (fs->failed || !adit__trylock_below(fs, &fs->vol->ckpt_lock, true))
+	if (adit__has_stopped(fs) || !adit__trylock_below(fs, &fs->vol->ckpt_lock, true))
 		return;
 	c = choose_c(fs);
 	if (c > fs->vol->c)
@@ -651,7 +651,7 @@ int adit__log_recover(struct adit_fs *fs)
 		checkpoint_to(fs, fs->vol->seq);
 		fs->vol->free_blocks = adit__total_free(fs);
 	}
-	if (fs->failed)
+	if (adit__has_stopped(fs))
 		return -EIO;
 	renew_nonce(fs);
 	return 0;

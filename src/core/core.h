@@ -130,7 +130,7 @@ struct adit_fs {
 	const struct adit_env *env;
 	void *report_ctx;
 	bool read_only;
-	bool failed; /* a fault hit while a record was applied: reopen */
+	bool failed; /* a fault hit while a record was applied: reopen; see adit__has_stopped */
 	uint32_t incarnation;
 	/* From the superblock, checked. */
 	struct adit_super_pm super; /* a copy */
@@ -163,6 +163,17 @@ struct adit_fs {
 	/* Tests and the fault suite: refuse the n-th allocation from now. */
 	uint64_t fail_alloc_at;
 };
+
+/* A stopped pool holds half a change, which the log will make whole when it is opened again: until then
+ * nobody may look. Read by anybody at any time. */
+static inline bool adit__has_stopped(const struct adit_fs *fs)
+{
+	return __atomic_load_n(&fs->failed, __ATOMIC_RELAXED);
+}
+static inline void adit__stop(struct adit_fs *fs)
+{
+	__atomic_store_n(&fs->failed, true, __ATOMIC_RELAXED);
+}
 
 /* Neighbours are in use at the same time: they get lines of their own as far as there are lines. */
 static inline unsigned adit__spread(unsigned shard)

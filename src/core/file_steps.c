@@ -104,7 +104,7 @@ static int stop_unfinished(struct adit_op *op, uint64_t ino, int err)
 		return err;
 	adit__report(op->fs, "inode %llu: a change in steps cannot go on (error %d): pool stopped",
 		     (unsigned long long)ino, err);
-	op->fs->failed = true;
+	adit__stop(op->fs);
 	return -EIO;
 }
 

@@ -500,7 +500,7 @@ static bool changes_only_data(struct adit_fs *fs, const struct adit_inode_pm *ip
 {
 	uint64_t size = get64(ip->size), now = (uint64_t)fs->env->now_ns();
 
-	return !fs->failed && ADIT_S_ISREG(get32(ip->mode)) && offset < size &&
+	return !adit__has_stopped(fs) && ADIT_S_ISREG(get32(ip->mode)) && offset < size &&
 	       len <= size - offset && get64(ip->mtime_ns) == now && get64(ip->ctime_ns) == now &&
 	       (get32(ip->flags) &
 		(ADIT_IFLAG_IMMUTABLE | ADIT_IFLAG_APPEND | ADIT_IFLAG_ATOMIC)) == 0 &&
@@ -520,14 +520,17 @@ static bool overwrite_at_once(struct adit_fs *fs, uint64_t ino, const struct adi
 	const struct adit_inode_pm *ip = adit__inode_glance(fs, ino);
 	const uint8_t *to = NULL;
 	struct adit_op op;
+	uint64_t version;
 
 	if (!ip || fs->read_only || v->len == 0)
 		return false;
 	/* Not to be relied on before the lock is held, but then the address is known to the TLB. */
-	to = adit__file_piece(fs, ip, offset, v->len);
-	if (!to)
-		return false;
-	__builtin_prefetch(to, 0, 0);
+	if (adit__glance(fs, ino, &version)) {
+		to = adit__file_piece(fs, ip, offset, v->len);
+		if (!to)
+			return false;
+		__builtin_prefetch(to, 0, 0);
+	}
 	adit__op_begin(&op, fs);
 	adit__lock_inode(&op, ino, true);
 	to = changes_only_data(fs, ip, offset, v->len) ? adit__file_piece(fs, ip, offset, v->len)

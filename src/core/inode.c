@@ -93,7 +93,7 @@ int adit__inode_get(struct adit_fs *fs, uint64_t ino, const struct adit_inode_pm
 	uint64_t offset;
 
 	/* Who waited for the lock while its holder met a media fault. */
-	if (ADIT_UNLIKELY(fs->failed))
+	if (ADIT_UNLIKELY(adit__has_stopped(fs)))
 		return -EIO;
 	if (ino % ADIT_ICLUSTER_INODES == 0 || ino < ADIT_INO_ROOT ||
 	    ino >= get64_relaxed(&fs->root->next_ino))
@@ -526,7 +526,7 @@ int adit__inode_destroy(struct adit_op *op, uint64_t ino)
 	if (err == -ENOMEM && adit__cs_intent_active(cs)) {
 		adit__report(op->fs, "inode %llu: cannot be freed (error %d): pool stopped",
 			     (unsigned long long)ino, err);
-		op->fs->failed = true;
+		adit__stop(op->fs);
 		err = -EIO;
 	}
 	return err;

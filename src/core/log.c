@@ -575,7 +575,7 @@ int adit__cs_commit(struct adit_cs *cs)
 	for (unsigned i = 0; i < cs->ninodes; i++)
 		put_differences(cs, &cs->inode[i]);
 	err = cs->err;
-	if (!err && fs->failed)
+	if (!err && adit__has_stopped(fs))
 		err = -EIO;
 	if (!err)
 		err = make_room(fs, cs->lane);

@@ -172,7 +172,7 @@ bool adit__glance(const struct adit_fs *fs, uint64_t ino, uint64_t *version)
 {
 	*version = __atomic_load_n(&fs->stripe[stripe_of(fs, ino)].version, __ATOMIC_ACQUIRE);
 	/* After the version: who stopped the pool did so before it let go of the lock. */
-	return GLANCING && (*version & 1) == 0 && !fs->failed;
+	return GLANCING && (*version & 1) == 0 && !adit__has_stopped(fs);
 }
 
 bool adit__glance_valid(const struct adit_fs *fs, uint64_t ino, uint64_t version)
@@ -297,7 +297,7 @@ int adit__op_begin_write(struct adit_op *op, struct adit_fs *fs)
 	op->nlocks = 0;
 	if (fs->read_only)
 		return -EROFS;
-	if (fs->failed)
+	if (adit__has_stopped(fs))
 		return -EIO;
 	*fs->env->current_op() = op;
 	err = take_lane(op);
@@ -331,7 +331,7 @@ void adit__op_end(struct adit_op *op)
 
 	if (op->cs) {
 		if (op->cs->applying)
-			fs->failed = true;
+			adit__stop(fs);
 		else
 			adit__cs_drop(op->cs);
 		due = checkpoint_is_due(fs, op->cs->lane);

@@ -34,7 +34,7 @@ void adit__guard_install(void)
 static void give_up(struct adit_fs *fs, struct adit_op *op)
 {
 	adit__current_op = NULL;
-	fs->failed = true;
+	adit__stop(fs);
 	while (op->nlocks > 0) {
 		op->nlocks--;
 		fs->env->unlock(op->lock[op->nlocks], op->exclusive[op->nlocks]);

@@ -26,7 +26,7 @@ int adit__after_fault(struct adit_pool *pool, const struct adit_sigbus_frame *fr
 		struct adit_sigbus_frame guard_;                                \
                                                                                 \
 		/* A stopped pool holds half a change: nobody may look.  */     \
-		if ((pool)->fs != NULL && (pool)->fs->failed) {                 \
+		if ((pool)->fs != NULL && adit__has_stopped((pool)->fs)) {                 \
 			(result) = -EIO;                                        \
 		} else if (ADIT_SIGBUS_TRY(&guard_, &(pool)->media)) {          \
 			(result) = adit__after_fault((pool), &guard_);          \

@@ -202,7 +202,7 @@ int adit_close(struct adit_pool *pool)
 	if (pool == NULL)
 		return 0;
 	adit__fds_finish(pool);
-	if (pool->fs->failed) {
+	if (adit__has_stopped(pool->fs)) {
 		/* What the log holds must be applied from the start: leave it to the next open. */
 		adit__core_abandon(pool->fs);
 		rc = -EIO;
@@ -263,7 +263,7 @@ int adit_info(struct adit_pool *pool, struct adit_pool_info *out)
 	out->checkpoints = __atomic_load_n(&fs->vol->ckpt_count, __ATOMIC_RELAXED);
 	out->was_clean = pool->was_clean;
 	out->read_only = fs->read_only;
-	out->failed = fs->failed;
+	out->failed = adit__has_stopped(fs);
 	out->open_files = __atomic_load_n(&pool->fds.open, __ATOMIC_RELAXED);
 	return 0;
 }

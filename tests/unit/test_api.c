@@ -349,7 +349,7 @@ static void test_stopped_pool_shows_nothing(void **unused)
 	api_make(&a, 8 * MIB);
 	api_put(&a, "/f", "x", 1);
 	fd = api_open(&a, "/f", O_RDWR);
-	adit__pool_fs(a.pool)->failed = true;
+	adit__stop(adit__pool_fs(a.pool));
 	assert_int_equal(adit_stat(a.pool, "/f", &st), -EIO);
 	assert_int_equal(adit_fstat(a.pool, fd, &st), -EIO);
 	assert_int_equal(adit_pread(a.pool, fd, byte, 1, 0), -EIO);
@@ -407,7 +407,7 @@ static void test_stopped_pool_turns_away_who_waited(void **unused)
 	}
 	/* Both have gone to sleep: the word says so, or the second comes late and is turned away. */
 	usleep(50000);
-	fs->failed = true;
+	adit__stop(fs);
 	adit__unlock(lock, true);
 	for (int i = 0; i < 2; i++) {
 		pthread_join(thread[i], NULL);

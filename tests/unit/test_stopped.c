@@ -49,7 +49,7 @@ static void test_stopped(void **state)
 	ip->uid = put32(77);
 	copy = malloc(POOL_BYTES);
 	assert_non_null(copy);
-	p.fs->failed = true;
+	adit__stop(p.fs);
 	memcpy(copy, p.pm.base, POOL_BYTES);
 	assert_int_equal(adit__cs_commit(op.cs), -EIO);
 	/* Compared before its locks, volatile words, are given back. */
