@@ -127,7 +127,7 @@ const struct adit_record_pm *adit__record_at(const struct adit_fs *fs, uint32_t 
 
 	if (get32(r->magic) != ADIT_MAGIC_RECORD || get64(r->pos) != pos ||
 	    get16(r->lane) != lane || get64(r->nonce) != fs->log_nonce || len < sizeof *r ||
-	    len > left || get64(r->seq) > ADIT_LOG_SANE)
+	    len > left || (check_crc && get64(r->seq) > 2 * ADIT_LOG_SANE))
 		return NULL;
 	if (pad && (len != left || get64(r->seq) != 0))
 		return NULL;
