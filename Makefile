@@ -29,6 +29,9 @@ bench: all
 soak: all
 	scripts/soak
 
+cover:
+	scripts/cover
+
 format:
 	git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i
 
@@ -36,6 +39,6 @@ install: all
 	meson install -C $(BUILD) --no-rebuild
 
 clean:
-	rm -rf build build-clang build-asan build-tsan build-cross build-fuzz
+	rm -rf build build-clang build-asan build-tsan build-cover build-cross build-fuzz
 
-.PHONY: all setup demo check bench soak format install clean
+.PHONY: all setup demo check bench soak cover format install clean
