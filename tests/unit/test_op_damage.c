@@ -217,6 +217,14 @@ static void test_link_target(void **state)
 	}
 }
 
+static int never(void *arg, uint64_t cookie, const void *name, size_t len,
+		 const struct adit_dirent *de)
+{
+	(void)arg, (void)cookie, (void)name, (void)len, (void)de;
+	fail_msg("an entry behind the last cookie");
+	return 1;
+}
+
 static void test_arguments(void **state)
 {
 	const uint64_t large = (uint64_t)INT64_MAX + 1;
@@ -251,6 +259,8 @@ static void test_arguments(void **state)
 			 -ENOENT);
 	assert_int_equal(adit__link(p.fs, ino, ADIT_INO_ROOT, name, 299), -ENAMETOOLONG);
 	assert_int_equal(adit__unlink(p.fs, ADIT_INO_ROOT, name, 299), -ENAMETOOLONG);
+	assert_int_equal(adit__readdir(p.fs, ADIT_INO_ROOT, large - 1, never, NULL), 0);
+	assert_int_equal(adit__readdir(p.fs, ADIT_INO_ROOT, UINT64_MAX, never, NULL), 0);
 	assert_clean(p.fs, "after all that was refused");
 	close_image(&p);
 }
