@@ -249,6 +249,7 @@ static void test_fsdax_bad(void **state)
 	adit__media_close(&m);
 
 	/* An extent that ends where the file does. */
+	assert_int_equal(teardown(state), 0);
 	assert_int_equal(setup(state), 0);
 	be_fsdax();
 	fake.extents =
