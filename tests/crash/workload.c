@@ -209,6 +209,8 @@ const struct workload_op workload_ops[] = {
 	{"chmod /d 01777"},
 	{"chown /f 7 8"},
 	{"utime /f 123456789 987654321"},
+	{"chown /d 9 10"},
+	{"utime /l 1234567890 1"},
 	{"iflags /f 0x200"},
 	{"setxattr /f user.a 40"},
 	{"setxattr /f user.x1 500"},
