@@ -84,7 +84,7 @@ static int map_cluster(struct adit_op *op, uint64_t base, uint64_t block)
 	struct adit_extent e = {.file_block = AT_BLOCK(base), .block = block,
 				.blocks = CLUSTER_BLOCKS, .epoch = get32(op->fs->root->epoch)};
 	struct adit_inode_pm *table;
-	int err = adit__cs_inode(op->cs, ADIT_INO_ITABLE, &table);
+	int err = adit__cs_itable(op->cs, &table);
 
 	return err ? err : adit__extent_insert(op->cs, table, &e, ADIT_ALLOC_RESERVE);
 }
@@ -127,7 +127,7 @@ static int unmap_cluster(struct adit_op *op, uint64_t base, uint64_t block)
 {
 	struct adit_inode_pm *table;
 	uint64_t done;
-	int err = adit__cs_inode(op->cs, ADIT_INO_ITABLE, &table);
+	int err = adit__cs_itable(op->cs, &table);
 
 	(void)block;
 	if (!err)

@@ -276,6 +276,8 @@ const void *adit__cs_view_block(struct adit_cs *, struct adit_fs *, uint64_t blo
  * -EUCLEAN/-EBADMSG with a report, -ESTALE when the slot is free. */
 int adit__cs_inode(struct adit_cs *, uint64_t ino, struct adit_inode_pm **out)
 	ADIT_MUST_CHECK;
+/* The inode table's own inode, which nobody else's number leads to. */
+int adit__cs_itable(struct adit_cs *, struct adit_inode_pm **out) ADIT_MUST_CHECK;
 /* The same for a slot that was just allocated (no verification). */
 struct adit_inode_pm *adit__cs_new_inode(struct adit_cs *, uint64_t ino);
 

@@ -217,7 +217,7 @@ static int grow(struct adit_op *op, uint32_t shard)
 	adit__op_lock(op, &fs->vol->grow_lock, true);
 	next = get64(fs->root->next_ino);
 	want = round_down_u64(want, CLUSTER_BLOCKS);
-	err = adit__cs_inode(cs, ADIT_INO_ITABLE, &table);
+	err = adit__cs_itable(cs, &table);
 	if (!err)
 		err = adit__alloc_blocks(cs, 0, want, CLUSTER_BLOCKS,
 					 want == ADIT_HUGE_BLOCKS ? ADIT_ALLOC_HUGE : 0, &run);

@@ -287,23 +287,31 @@ int adit__cs_inode(struct adit_cs *cs, uint64_t ino, struct adit_inode_pm **out)
 	struct adit_fs *fs = cs->fs;
 	struct adit_cs_inode_copy *c;
 	const struct adit_inode_pm *ip;
-	uint8_t kind = ADIT_KIND_INODE;
+	int err;
 
+	if (ino == ADIT_INO_ITABLE)
+		return -ESTALE;
 	for (unsigned i = 0; i < cs->ninodes; i++)
 		if (cs->inode[i].ino == ino) {
 			*out = &cs->inode[i].now.inode;
 			return 0;
 		}
-	if (ino == ADIT_INO_ITABLE) {
-		ip = &fs->root->itable;
-		kind = ADIT_KIND_ROOT;
-	} else {
-		int err = adit__inode_get(fs, ino, &ip);
+	err = adit__inode_get(fs, ino, &ip);
+	if (err)
+		return err;
+	c = adit__cs_slot(cs, ino, adit__offset_of(fs, ip), ADIT_KIND_INODE);
+	if (!c)
+		return -E2BIG;
+	*out = &c->now.inode;
+	return 0;
+}
 
-		if (err)
-			return err;
-	}
-	c = adit__cs_slot(cs, ino, adit__offset_of(fs, ip), kind);
+int adit__cs_itable(struct adit_cs *cs, struct adit_inode_pm **out)
+{
+	struct adit_cs_inode_copy *c =
+		adit__cs_slot(cs, ADIT_INO_ITABLE, adit__offset_of(cs->fs, &cs->fs->root->itable),
+			      ADIT_KIND_ROOT);
+
 	if (!c)
 		return -E2BIG;
 	*out = &c->now.inode;
