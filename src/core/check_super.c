@@ -154,7 +154,8 @@ static uint64_t lane_end(struct adit_fs *fs, uint32_t lane, uint64_t *seq)
 		/* Whose opening it is from does not matter here. */
 		fs->log_nonce = get64(r->nonce);
 		if (get32(r->magic) != ADIT_MAGIC_RECORD || pos % fs->ring_bytes != at ||
-		    pos > ADIT_LOG_SANE - fs->ring_bytes || !adit__record_at(fs, lane, pos, true))
+		    pos > ADIT_LOG_MENDED - fs->ring_bytes || get64(r->seq) > ADIT_LOG_MENDED ||
+		    !adit__record_at(fs, lane, pos, true))
 			continue;
 		end = max_u64(end, adit__record_end(fs, r));
 		*seq = max_u64(*seq, get64(r->seq));
@@ -163,12 +164,12 @@ static uint64_t lane_end(struct adit_fs *fs, uint32_t lane, uint64_t *seq)
 }
 
 /* What ckpt_is_valid does not say: that there is room to go on. */
-static bool slot_is_sane(const struct adit_fs *fs, const struct adit_ckpt_pm *k)
+static bool slot_is_sane(const struct adit_fs *fs, const struct adit_ckpt_pm *k, uint64_t limit)
 {
 	for (uint32_t i = 0; i < fs->lanes; i++)
-		if (get64(k->tail[i]) > ADIT_LOG_SANE)
+		if (get64(k->tail[i]) > limit)
 			return false;
-	return get64(k->c) <= ADIT_LOG_SANE && get64(k->generation) <= ADIT_LOG_SANE;
+	return get64(k->c) <= limit && get64(k->generation) <= limit;
 }
 
 /* Both slots are gone.  Nothing is replayed: of a pool that was closed nothing
@@ -180,7 +181,7 @@ static int check_checkpoint(struct opening *o)
 	uint64_t seq = get64(fs->root->dirty_seq);
 	struct adit_ckpt_pm *k;
 
-	if (newest && slot_is_sane(fs, newest))
+	if (newest && slot_is_sane(fs, newest, o->ck.may_fix ? ADIT_LOG_MENDED : ADIT_LOG_SANE))
 		return 0;
 	if (!found(&o->ck, ADIT_CHECK_LOSS, "checkpoint", get64(fs->super.ckpt_start),
 		   newest ? "what it says is impossible" : "both slots are damaged",
@@ -189,7 +190,7 @@ static int check_checkpoint(struct opening *o)
 	k = fs->env->alloc(sizeof *k);
 	if (!k)
 		return -ENOMEM;
-	if (seq > ADIT_LOG_SANE)
+	if (seq > ADIT_LOG_MENDED)
 		seq = 0;
 	for (uint32_t i = 0; i < fs->lanes; i++)
 		k->tail[i] = put64(lane_end(fs, i, &seq));

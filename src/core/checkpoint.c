@@ -563,6 +563,14 @@ void adit__log_finish(struct adit_fs *fs)
 	fs->ckpt_work = NULL;
 }
 
+/* A lane's numbers rise: at first beyond C, then beyond the record of this lane that was applied last.
+ * They are drawn without gaps, and what lies above C is in the rings still. */
+static bool is_due(const struct adit_fs *fs, uint64_t seq)
+{
+	return seq > fs->vol->seq &&
+	       seq - fs->vol->c <= fs->lanes * (fs->ring_bytes / ADIT_LINE);
+}
+
 /* The next record of a lane that recovery has to apply, or NULL: the chain
  * ends at the first one that is not whole (it was never acknowledged). */
 static const struct adit_record_pm *next_record(struct adit_fs *fs, uint32_t lane)
@@ -575,10 +583,9 @@ static const struct adit_record_pm *next_record(struct adit_fs *fs, uint32_t lan
 
 		if (!r)
 			return NULL;
-		/* A pad counts only with the record behind it. A lane's numbers rise: at first beyond
-		 * C, then beyond the record of this lane that was applied last. */
+		/* A pad counts only with the record behind it. */
 		if (!(get16(r->flags) & ADIT_RECORD_PAD))
-			return get64(r->seq) > fs->vol->seq ? r : NULL;
+			return is_due(fs, get64(r->seq)) ? r : NULL;
 		pos = adit__record_end(fs, r);
 	}
 	return NULL;

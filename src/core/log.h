@@ -9,6 +9,7 @@
 /* Sequence numbers and positions beyond this were never drawn, says fsck.  Recovery takes twice as much
  * and openers four times, so that a pool that was mended can go on. */
 #define ADIT_LOG_SANE (1ull << 61)
+#define ADIT_LOG_MENDED (ADIT_LOG_SANE / 2) /* what a repair puts up with: it goes on from there itself */
 
 #define ADIT_CS_TOUCHED 128u /* structures one change set may change */
 #define ADIT_CS_INODES 8u
