@@ -45,7 +45,8 @@ static int64_t put(struct pool *p, uint64_t ino, const void *bytes, size_t len, 
 	return adit__file_write(p->fs, ino, &v, 1, &offset, flags);
 }
 
-static void assert_bytes(struct pool *p, uint64_t ino, const void *bytes, size_t len, uint64_t offset)
+static void assert_bytes(struct pool *p, uint64_t ino, const void *bytes, size_t len,
+			 uint64_t offset)
 {
 	uint8_t *got = malloc(len);
 	struct adit_iovec v = {got, len};
@@ -108,7 +109,8 @@ static void test_torn_record_ends_the_chain(void **state)
 		r = newest_record(&p);
 		seq_offset = adit__offset_of(p.fs, r);
 		if (cut < get32(r->len))
-			memcpy(image + seq_offset, r, cut); /* a prefix of the record reached the medium */
+			memcpy(image + seq_offset, r,
+			       cut); /* a prefix of the record reached the medium */
 		else
 			cut = 300;
 		adit__core_abandon(p.fs);
@@ -202,7 +204,8 @@ static void test_logged_data_is_not_replayed_over_newer(void **state)
 	pool_make(&p, 8 * MIB);
 	ino = make_file(&p, "data");
 	assert_int_equal(put(&p, ino, first, sizeof first, 0, 0), sizeof first);
-	assert_int_equal(put(&p, ino, logged, sizeof logged, 100, ADIT_WRITE_ATOMIC), sizeof logged);
+	assert_int_equal(put(&p, ino, logged, sizeof logged, 100, ADIT_WRITE_ATOMIC),
+			 sizeof logged);
 	assert_bytes(&p, ino, logged, sizeof logged, 100);
 	assert_int_equal(put(&p, ino, newer, sizeof newer, 0, 0), sizeof newer);
 	pool_crash(&p);
@@ -238,7 +241,8 @@ static void test_forged_record_is_not_replayed(void **state)
 			r->nonce = put64(p.fs->log_nonce);
 		r->crc = put32(adit__env.crc32c(get16(r->lane), copy + 4, len - 4));
 		at = adit__at(p.fs, (get64(p.fs->super.lane_start) << ADIT_BLOCK_SHIFT) +
-				    get16(r->lane) * p.fs->ring_bytes + head % p.fs->ring_bytes);
+					    get16(r->lane) * p.fs->ring_bytes +
+					    head % p.fs->ring_bytes);
 		memcpy(at, copy, len);
 		adit__core_abandon(p.fs);
 		pool_open(&p);
@@ -455,10 +459,112 @@ static void test_no_space_leaves_no_trace(void **state)
 		assert_int_equal(p.fs->vol->free_blocks, after.free);
 		assert_int_equal(exists(&p, name), -ENOENT);
 		n--;
-		assert_int_equal(adit__create(p.fs, ADIT_INO_ROOT, name, strlen(name), &c, false, &id), 0);
+		assert_int_equal(
+			adit__create(p.fs, ADIT_INO_ROOT, name, strlen(name), &c, false, &id), 0);
 		n++;
 	}
 	pool_destroy(&p);
+}
+
+/* While no checkpoint can run, a lane ends with room left for the records that it may not overwrite (I6). */
+static void test_ring_is_not_overrun(void **state)
+{
+	struct adit_lock *lock;
+	struct pool p;
+	char name[32];
+	unsigned n = 0;
+
+	(void)state;
+	pool_make(&p, 8 * MIB);
+	pool_reopen(&p);
+	lock = &p.fs->vol->ckpt_lock;
+	adit__env.lock(lock, p.fs->incarnation, true);
+	while (adit__lane_has_room(p.fs, adit__env.thread_hint() % p.fs->lanes) && n < 20000) {
+		snprintf(name, sizeof name, "f%u", n++);
+		make_file(&p, name);
+	}
+	for (uint32_t i = 0; i < p.fs->lanes; i++)
+		assert_true(p.fs->vol->lane[i].head - p.fs->vol->lane[i].tail <= p.fs->ring_bytes);
+	adit__env.unlock(lock, true);
+	pool_crash(&p);
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(name, sizeof name, "f%u", i);
+		assert_int_equal(exists(&p, name), 0);
+	}
+	pool_destroy(&p);
+}
+
+/* The inode that an intent named is gone, and its number in use again: the intent is dropped. */
+static void test_intent_of_another_inode(void **state)
+{
+	const struct adit_inode_pm *ip;
+	struct adit_intent_pm *in;
+	uint8_t bytes[20000];
+	struct pool p;
+	uint64_t ino;
+
+	(void)state;
+	pool_make(&p, 8 * MIB);
+	memset(bytes, 5, sizeof bytes);
+	ino = make_file(&p, "a");
+	assert_int_equal(put(&p, ino, bytes, sizeof bytes, 0, 0), sizeof bytes);
+	assert_int_equal(adit__checkpoint(p.fs), 0);
+	assert_int_equal(adit__inode_get(p.fs, ino, &ip), 0);
+	in = adit__block_at(p.fs, get64(p.fs->super.intent_start));
+	*in = (struct adit_intent_pm){.type = put32(ADIT_INTENT_TRUNCATE),
+				      .ino = put64(ino),
+				      .generation = put32(get32(ip->generation) - 1),
+				      .b = put64(100)};
+	pool_crash(&p);
+	assert_bytes(&p, ino, bytes, sizeof bytes, 0);
+	in = adit__block_at(p.fs, get64(p.fs->super.intent_start));
+	assert_int_equal(get32(in->type), ADIT_INTENT_NONE);
+
+	/* And of one that is there, it is carried out. */
+	assert_int_equal(adit__checkpoint(p.fs), 0);
+	in += p.fs->lanes - 1;
+	*in = (struct adit_intent_pm){.type = put32(ADIT_INTENT_TRUNCATE),
+				      .ino = put64(ino),
+				      .generation = ip->generation,
+				      .b = put64(100)};
+	pool_crash(&p);
+	memset(bytes, 0, sizeof bytes);
+	assert_bytes(&p, ino, bytes, sizeof bytes, 0);
+
+	/* Also for who may only read: in pages of its own. */
+	memset(bytes, 6, sizeof bytes);
+	assert_int_equal(put(&p, ino, bytes, sizeof bytes, 0, 0), sizeof bytes);
+	assert_int_equal(adit__checkpoint(p.fs), 0);
+	in = adit__block_at(p.fs, get64(p.fs->super.intent_start));
+	*in = (struct adit_intent_pm){.type = put32(ADIT_INTENT_TRUNCATE), .ino = put64(ino),
+				      .generation = ip->generation, .b = put64(100)};
+	adit__core_abandon(p.fs);
+	assert_int_equal(adit__core_open(&p.fs, &p.pm, &adit__env, &p.reporter, ADIT_OPEN_RDONLY), 0);
+	memset(bytes, 0, sizeof bytes);
+	assert_bytes(&p, ino, bytes, sizeof bytes, 0);
+	assert_int_equal(adit__unlink(p.fs, ADIT_INO_ROOT, "a", 1), -EROFS);
+	adit__core_abandon(p.fs);
+	pool_open(&p);
+	pool_destroy(&p);
+}
+
+/* The fixed part of a group's header is known from its replica: the group stays in use. */
+static void test_group_header_replica(void **state)
+{
+	uint8_t block[4096] = {7};
+	struct pool p;
+	uint64_t ino;
+
+	(void)state;
+	pool_make(&p, 8 * MIB);
+	ino = make_file(&p, "a");
+	pool_reopen(&p);
+	for (uint32_t g = 0; g < p.fs->groups; g++)
+		memset(adit__block_at(p.fs, adit__group_header_block(p.fs, g)), 0x5a, 16);
+	assert_int_equal(put(&p, ino, block, sizeof block, 0, 0), sizeof block);
+	assert_true(p.reports > 0);
+	adit__core_abandon(p.fs);
+	munmap(p.pm.base, p.pm.size_bytes);
 }
 
 /* A group's bitmap fails its check: nothing is allocated there, the rest works. */
@@ -486,6 +592,16 @@ static void test_damaged_bitmap_is_left_alone(void **state)
 	}
 	assert_bytes(&p, ino, block, sizeof block, 0);
 	pool_destroy(&p);
+
+	/* All of them. */
+	pool_make(&p, 8 * MIB);
+	ino = make_file(&p, "a");
+	pool_reopen(&p);
+	for (uint32_t g = 0; g < p.fs->groups; g++)
+		*(uint8_t *)adit__block_at(p.fs, adit__group_bitmap_block(p.fs, g)) ^= 1;
+	assert_int_equal(put(&p, ino, block, sizeof block, 0, 0), -ENOSPC);
+	adit__core_abandon(p.fs);
+	munmap(p.pm.base, p.pm.size_bytes);
 }
 
 int main(void)
@@ -505,6 +621,9 @@ int main(void)
 		cmocka_unit_test(test_lanes_replay_in_order),
 		cmocka_unit_test(test_no_space_leaves_no_trace),
 		cmocka_unit_test(test_damaged_bitmap_is_left_alone),
+		cmocka_unit_test(test_group_header_replica),
+		cmocka_unit_test(test_ring_is_not_overrun),
+		cmocka_unit_test(test_intent_of_another_inode),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

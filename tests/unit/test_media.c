@@ -51,11 +51,11 @@ static int remove_dir(const char *dir)
 
 static int group_setup(void **state)
 {
-	const char *tmp = getenv("TMPDIR");
+	const char *tmp = getenv("TMPDIR"), *shm = getenv("ADIT_TEST_SHM");
 	struct statfs sfs;
 
 	unsetenv("ADIT_ASSUME");
-	snprintf(shm_dir, sizeof shm_dir, "/dev/shm/adit-test-XXXXXX");
+	snprintf(shm_dir, sizeof shm_dir, "%s/adit-test-XXXXXX", shm != NULL ? shm : "/dev/shm");
 	if (mkdtemp(shm_dir) == NULL)
 		return -1;
 	snprintf(file_dir, sizeof file_dir, "%s/adit-test-XXXXXX", tmp != NULL ? tmp : "/var/tmp");
