@@ -229,6 +229,19 @@ static void fill_bits(uint64_t *map, uint64_t from, uint64_t to)
 	}
 }
 
+/* A media error under the header's seals or under the bitmap itself: the group is left alone. */
+static bool group_is_readable(struct adit_fs *fs, uint32_t group)
+{
+	if (fs->env->readable(adit__block_at(fs, adit__group_header_block(fs, group)), ADIT_BLOCK) &&
+	    fs->env->readable(adit__block_at(fs, adit__group_bitmap_block(fs, group)),
+			      fs->bitmap_blocks * (size_t)ADIT_BLOCK))
+		return true;
+	fs->careful = fs->media_error = true;
+	adit__report(fs, "group %u: header or bitmap cannot be read (media error); "
+		     "nothing is allocated from this group", group);
+	return false;
+}
+
 /* Build the volatile bitmap on first touch; group locked. */
 static void vol_group_build(struct adit_fs *fs, uint32_t group, struct adit_vol_group *v)
 {
@@ -236,7 +249,7 @@ static void vol_group_build(struct adit_fs *fs, uint32_t group, struct adit_vol_
 	const le64 *from = adit__block_at(fs, adit__group_bitmap_block(fs, group));
 	uint32_t words = (uint32_t)(fs->group_blocks / 64);
 
-	v->bad = !group_bitmap_is_right(fs, group);
+	v->bad = !group_is_readable(fs, group) || !group_bitmap_is_right(fs, group);
 	for (uint32_t i = 0; i < words; i++)
 		map[i] = v->bad ? ~0ull : get64_relaxed(&from[i]);
 	fill_bits(map, 0, fixed_blocks_of(fs, group));
@@ -295,6 +308,15 @@ static void vol_bits(struct adit_fs *fs, uint32_t group, struct adit_vol_group *
 	}
 }
 
+static bool vol_is_reachable(struct adit_fs *fs, uint32_t group)
+{
+	return ADIT_LIKELY(!fs->careful) ||
+	       (adit__reachable(fs, adit__offset_of(fs, adit__group_vol(fs, group)), ADIT_BLOCK,
+				"volatile bitmap") &&
+		adit__reachable(fs, adit__offset_of(fs, adit__group_vol_bitmap(fs, group)),
+				fs->bitmap_blocks * (uint64_t)ADIT_BLOCK, "volatile bitmap"));
+}
+
 void adit__alloc_unreserve(struct adit_fs *fs, uint64_t block, uint64_t count)
 {
 	while (count > 0) {
@@ -303,6 +325,11 @@ void adit__alloc_unreserve(struct adit_fs *fs, uint64_t block, uint64_t count)
 		uint64_t n = min_u64(count, fs->group_blocks - bit);
 		struct adit_vol_group *v = adit__group_vol(fs, group);
 
+		if (!vol_is_reachable(fs, group)) {
+			block += n;
+			count -= n;
+			continue;
+		}
 		/* Never touched: its bitmap will be built from the persistent
 		 * one, in which these bits are clear already. */
 		if (__atomic_load_n(&v->incarnation, __ATOMIC_ACQUIRE) == fs->incarnation) {

@@ -177,6 +177,17 @@ static bool ckpt_is_valid(const struct adit_fs *fs, const struct adit_ckpt_pm *k
 	return true;
 }
 
+/* A media error took the slot.  Of a pool that was closed the other one does as well: no record was written
+ * since, and replaying older ones again changes nothing.  Who writes needs both. */
+static bool slot_is_lost(const struct adit_fs *fs, const struct adit_ckpt_pm *k, unsigned slot)
+{
+	if (!fs->read_only || !(get32(fs->super.state) & ADIT_STATE_CLEAN) ||
+	    fs->env->readable(k, ADIT_BLOCK))
+		return false;
+	adit__report(fs, "checkpoint: slot %u: media error, the other one serves", slot);
+	return true;
+}
+
 const struct adit_ckpt_pm *adit__ckpt_newest(const struct adit_fs *fs)
 {
 	const struct adit_ckpt_pm *best = NULL;
@@ -184,6 +195,8 @@ const struct adit_ckpt_pm *adit__ckpt_newest(const struct adit_fs *fs)
 	for (unsigned i = 0; i < 2; i++) {
 		const struct adit_ckpt_pm *k = adit__ckpt_slot(fs, i);
 
+		if (slot_is_lost(fs, k, i))
+			continue;
 		if (ckpt_is_valid(fs, k) &&
 		    (!best || get64(k->generation) > get64(best->generation)))
 			best = k;
@@ -198,6 +211,8 @@ void adit__ckpt_store(struct adit_fs *fs, struct adit_ckpt_pm *k)
 	k->magic = put32(ADIT_MAGIC_CKPT);
 	k->lanes = put32(fs->lanes);
 	k->crc = put32(adit__seal_crc(fs, k, 16, ckpt_bytes(fs), ADIT_MAGIC_CKPT));
+	if (fs->read_only && !adit__reachable(fs, slot << ADIT_BLOCK_SHIFT, ADIT_BLOCK, "checkpoint"))
+		return; /* it would go to a private page */
 	adit__pm_store(&fs->pm, adit__block_at(fs, slot), k, ckpt_bytes(fs));
 	adit__pm_flush(&fs->pm, adit__block_at(fs, slot), ckpt_bytes(fs));
 	adit__pm_fence(&fs->pm);
@@ -258,6 +273,9 @@ static void seal_root(struct adit_fs *fs)
 	image->crc = put32(adit__seal_crc(fs, image, ADIT_ROOT_SEAL_FROM, sizeof *image,
 					  ADIT_MAGIC_ROOT));
 	adit__pm_store32(&fs->pm, &fs->root->crc, image->crc.v);
+	if (!adit__reachable(fs, get64(fs->super.root_copy) << ADIT_BLOCK_SHIFT, ADIT_BLOCK,
+			     "replica of the root block"))
+		return;
 	adit__pm_copy_nt(&fs->pm, adit__block_at(fs, get64(fs->super.root_copy)), image,
 			 sizeof *image);
 }
@@ -274,6 +292,8 @@ static void seal_touched(struct adit_fs *fs, const struct ckpt_touched *t)
 {
 	uint8_t *base = adit__block_at(fs, t->block);
 
+	if (!adit__reachable(fs, t->block << ADIT_BLOCK_SHIFT, ADIT_BLOCK, "what was changed"))
+		return;
 	for (unsigned inodes = t->inodes; inodes != 0; inodes &= inodes - 1)
 		seal_structure(fs, base + (unsigned)__builtin_ctz(inodes) * ADIT_INODE_BYTES,
 			       ADIT_INODE_SEAL_FROM, ADIT_INODE_BYTES);
@@ -281,8 +301,13 @@ static void seal_touched(struct adit_fs *fs, const struct ckpt_touched *t)
 		seal_structure(fs, base, ADIT_NODE_SEAL_FROM, ADIT_BLOCK);
 	if (t->kinds & 1u << ADIT_KIND_ROOT)
 		seal_root(fs);
-	if (t->kinds & 1u << ADIT_KIND_BITMAP)
-		adit__bitmap_seal(fs, t->bitmap_of);
+	if (t->kinds & 1u << ADIT_KIND_BITMAP) {
+		uint64_t bitmap, word, seal;
+
+		adit__bitmap_where(fs, t->bitmap_of, &bitmap, &word, &seal);
+		if (adit__reachable(fs, seal, sizeof(struct adit_bitmap_seal_pm), "group header"))
+			adit__bitmap_seal(fs, t->bitmap_of);
+	}
 }
 
 static void flush_touched(struct adit_fs *fs, const struct ckpt_touched *t)
@@ -290,6 +315,8 @@ static void flush_touched(struct adit_fs *fs, const struct ckpt_touched *t)
 	uint8_t *base = adit__block_at(fs, t->block);
 	uint64_t lines = t->lines;
 
+	if (ADIT_UNLIKELY(fs->careful) && !fs->env->readable(base, ADIT_BLOCK))
+		return; /* said by seal_touched */
 	while (lines != 0) {
 		unsigned from = (unsigned)__builtin_ctzll(lines);
 		uint64_t run = ~(lines >> from);

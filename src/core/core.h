@@ -47,6 +47,8 @@ struct adit_env {
 	bool (*trylock)(struct adit_lock *, uint32_t incarnation, bool exclusive);
 	void (*unlock)(struct adit_lock *, bool exclusive);
 	void (*yield)(void);
+	/* May these bytes of the pool be touched?  False: a media error lies there. */
+	bool (*readable)(const void *, size_t bytes);
 	uint32_t (*thread_hint)(void); /* small number, stable per thread */
 	/* This thread's slot for the operation under way (op.c sets it at begin, clears it at end), so
 	 * that whoever jumps out of one after a media fault can end it. */
@@ -131,6 +133,9 @@ struct adit_fs {
 	void *report_ctx;
 	bool read_only;
 	bool failed; /* a fault hit while a record was applied: reopen; see adit__has_stopped */
+	bool careful; /* look before touching, and leave out what media errors took: in recovery, and
+			 once one was met */
+	bool media_error; /* one was met */
 	uint32_t incarnation;
 	/* From the superblock, checked. */
 	struct adit_super_pm super; /* a copy */
@@ -223,6 +228,8 @@ int adit__op_begin_write(struct adit_op *, struct adit_fs *) ADIT_MUST_CHECK;
 void adit__op_end(struct adit_op *);
 /* The same for an operation without a lane. */
 void adit__op_end_read(struct adit_op *);
+/* The same after a media fault, which may have hit anywhere. */
+void adit__op_abort(struct adit_op *);
 /* Drop the locks only (to take others in order); the lane stays. */
 void adit__op_unlock(struct adit_op *);
 
@@ -324,6 +331,9 @@ void adit__log_finish(struct adit_fs *);
 int adit__data_settled(struct adit_fs *, const struct adit_inode_pm *);
 
 /* ---- seals and verification (seal.c) ---------------------------------------- */
+
+/* Not careful, or no media error in these bytes; else says that what lies there is left as it is. */
+bool adit__reachable(struct adit_fs *, uint64_t offset, uint64_t bytes, const char *what);
 
 uint32_t adit__seal_crc(const struct adit_fs *, const void *structure, size_t from,
 			size_t bytes, uint32_t magic);

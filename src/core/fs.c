@@ -39,23 +39,32 @@ void adit__fs_geometry(struct adit_fs *fs)
 	fs->stripe_mask = stripes - 1;
 }
 
+static bool super_is_readable(const struct adit_fs *fs, uint64_t block)
+{
+	return fs->env->readable(adit__block_at(fs, block), ADIT_BLOCK);
+}
+
 void adit__super_store(struct adit_fs *fs)
 {
 	static const uint64_t order[2][2] = {{ADIT_SUPER_COPY, 0}, {0, ADIT_SUPER_COPY}};
 	const char *why = NULL;
 	/* The copy that is whole stays whole until the other one is: on the medium, too, although a
 	 * killed process may have left it in the caches only. */
-	bool first_is_bad = adit__verify_super(fs->env, adit__block_at(fs, 0),
+	bool first_is_bad = !super_is_readable(fs, 0) ||
+			    adit__verify_super(fs->env, adit__block_at(fs, 0),
 					       fs->pm.size_bytes, &why) != 0;
 	const uint64_t *place = order[first_is_bad];
 
 	fs->super.crc = put32(adit__seal_crc(fs, &fs->super, ADIT_SUPER_SEAL_FROM,
 					     sizeof fs->super, ADIT_MAGIC_SUPER));
-	adit__pm_flush(&fs->pm, adit__block_at(fs, place[1]), sizeof fs->super);
+	if (super_is_readable(fs, place[1]))
+		adit__pm_flush(&fs->pm, adit__block_at(fs, place[1]), sizeof fs->super);
 	adit__pm_fence(&fs->pm);
 	for (unsigned i = 0; i < 2; i++) {
 		void *at = adit__block_at(fs, place[i]);
 
+		if (!super_is_readable(fs, place[i]))
+			continue;
 		adit__pm_store(&fs->pm, at, &fs->super, sizeof fs->super);
 		adit__pm_flush(&fs->pm, at, sizeof fs->super);
 		adit__pm_fence(&fs->pm);
@@ -106,6 +115,29 @@ static bool super_is_torn(const struct adit_super_pm *s, const struct adit_super
 	       same_part(s, whole, offsetof(struct adit_super_pm, label), sizeof *s);
 }
 
+/* A media error took one copy (or both).  The other will do for reading; whoever writes needs two, one of
+ * which is whole while the other one is written. */
+static int read_one_super(struct adit_fs *fs)
+{
+	uint64_t left = super_is_readable(fs, 0) ? 0 : ADIT_SUPER_COPY;
+	const struct adit_super_pm *s = adit__block_at(fs, left);
+	const char *why = NULL;
+	int err = -EIO;
+
+	if (super_is_readable(fs, left))
+		err = adit__verify_super(fs->env, s, fs->pm.size_bytes, &why);
+	else
+		why = "cannot be read either";
+	if (err) {
+		adit__report(fs, "superblock: media error; its other copy: %s", why);
+		return err;
+	}
+	adit__report(fs, "%s: media error%s", left ? "superblock" : "superblock (second copy)",
+		     fs->read_only ? "" : "; the pool can be opened read-only");
+	fs->super = *s;
+	return fs->read_only ? 0 : -EIO;
+}
+
 static int read_super(struct adit_fs *fs)
 {
 	const struct adit_super_pm *s = adit__block_at(fs, 0);
@@ -118,6 +150,8 @@ static int read_super(struct adit_fs *fs)
 			     (unsigned long long)fs->pm.size_bytes);
 		return -EUCLEAN;
 	}
+	if (!super_is_readable(fs, 0) || !super_is_readable(fs, ADIT_SUPER_COPY))
+		return read_one_super(fs);
 	err = adit__verify_super(fs->env, s, fs->pm.size_bytes, &why);
 	if (err == 0) {
 		fs->super = *s;
@@ -187,6 +221,21 @@ static bool log_names_root(const struct adit_fs *fs)
 	return false;
 }
 
+/* A media error took the root block: its replica is as good where nothing is replayed to it, for reading. */
+static int read_replica_only(struct adit_fs *fs, struct adit_root_pm *copy)
+{
+	const char *why = NULL;
+
+	if (fs->read_only && !log_names_root(fs) && adit__verify_root(fs, copy, &why) == 0) {
+		adit__report(fs, "root block: media error; its replica serves");
+		fs->root = copy;
+		return 0;
+	}
+	adit__report(fs, "root block: media error%s", fs->read_only ? "" :
+		     "; a pool that was closed can be opened read-only");
+	return -EIO;
+}
+
 /*
  * The root block, before the log is replayed.  A crash leaves its seal stale
  * when records above C changed it; the replica, written by checkpoints, then
@@ -196,11 +245,15 @@ static bool log_names_root(const struct adit_fs *fs)
  */
 static int read_root(struct adit_fs *fs)
 {
-	const struct adit_root_pm *copy = adit__block_at(fs, get64(fs->super.root_copy));
+	struct adit_root_pm *copy = adit__block_at(fs, get64(fs->super.root_copy));
 	const char *why = NULL, *why_copy = NULL;
-	int err = adit__verify_root(fs, fs->root, &why);
-	bool stale = err == -EBADMSG && log_names_root(fs);
+	bool stale;
+	int err;
 
+	if (!fs->env->readable(fs->root, ADIT_BLOCK))
+		return read_replica_only(fs, copy);
+	err = adit__verify_root(fs, fs->root, &why);
+	stale = err == -EBADMSG && log_names_root(fs);
 	if (err == 0)
 		return 0;
 	if (adit__verify_root(fs, copy, &why_copy) != 0) {
@@ -349,6 +402,8 @@ static int open_checked(struct adit_fs *fs, unsigned flags)
 		return err;
 	if (no_recovery)
 		return read_root(fs);
+	/* A fault that stopped the pool may lie under what is replayed. */
+	fs->careful = true;
 	err = recover(fs);
 	if (!err) {
 		/* Read-only: in private pages, as the replay. */
@@ -360,6 +415,7 @@ static int open_checked(struct adit_fs *fs, unsigned flags)
 		if (!err && !read_only)
 			err = free_orphans(fs);
 	}
+	fs->careful = fs->media_error;
 	return err;
 }
 

@@ -441,6 +441,21 @@ static void add_to(uint64_t *sum, le32 change)
 				 __ATOMIC_RELAXED);
 }
 
+static bool entry_is_reachable(struct adit_fs *fs, const struct adit_entry_pm *e)
+{
+	uint64_t where = get64(e->where), n = get32(e->len), bitmap, word, seal;
+
+	if (e->op == ADIT_OP_WRITE || e->op == ADIT_OP_ZERO)
+		return adit__reachable(fs, where, n, "what a record changes");
+	for (uint64_t b = where; b < where + n; b += 8 * ADIT_BLOCK - b % (8 * ADIT_BLOCK)) {
+		adit__bitmap_where(fs, b, &bitmap, &word, &seal);
+		if (!adit__reachable(fs, bitmap, ADIT_BLOCK, "bitmap") ||
+		    !adit__reachable(fs, seal, 16, "group header"))
+			return false;
+	}
+	return true;
+}
+
 void adit__apply_record(struct adit_fs *fs, const struct adit_record_pm *r)
 {
 	struct adit_vol_lane *vl = &fs->vol->lane[get16(r->lane)];
@@ -450,7 +465,8 @@ void adit__apply_record(struct adit_fs *fs, const struct adit_record_pm *r)
 	for (size_t at = HEADER_BYTES; at < len;) {
 		const struct adit_entry_pm *e = adit__entry_at(buf, at);
 
-		apply_entry(fs, e, get64(r->seq));
+		if (ADIT_LIKELY(!fs->careful) || entry_is_reachable(fs, e))
+			apply_entry(fs, e, get64(r->seq));
 		at += adit__entry_bytes(e);
 	}
 	add_to(&vl->free_blocks, r->free_blocks);

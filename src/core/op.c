@@ -324,6 +324,20 @@ void adit__op_end_read(struct adit_op *op)
 	*op->fs->env->current_op() = NULL;
 }
 
+void adit__op_abort(struct adit_op *op)
+{
+	struct adit_fs *fs = op->fs;
+
+	/* What is below takes locks in its name. */
+	*fs->env->current_op() = op;
+	fs->careful = fs->media_error = true;
+	if (op->cs && op->cs->applying)
+		adit__stop(fs);
+	/* Dropping the set takes group locks, one of which may be held. */
+	adit__op_unlock_aux(op);
+	adit__op_end(op);
+}
+
 void adit__op_end(struct adit_op *op)
 {
 	struct adit_fs *fs = op->fs;

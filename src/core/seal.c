@@ -78,6 +78,16 @@ void adit__forget_verified(struct adit_fs *fs)
 	memset(fs->verified_block, 0, (fs->pool_blocks + 63) / 64 * 8);
 }
 
+bool adit__reachable(struct adit_fs *fs, uint64_t offset, uint64_t bytes, const char *what)
+{
+	if (ADIT_LIKELY(!fs->careful) || fs->env->readable(adit__at(fs, offset), bytes))
+		return true;
+	fs->careful = fs->media_error = true;
+	adit__report(fs, "%s in block %llu: media error, left as it is", what,
+		     (unsigned long long)(offset >> ADIT_BLOCK_SHIFT));
+	return false;
+}
+
 static bool bytes_zero(const uint8_t *p, size_t n)
 {
 	uint8_t any = 0;

@@ -18,6 +18,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "media/media.h"
+#include "media/sigbus.h"
 #include "share/lock.h"
 
 _Thread_local struct adit_op *adit__current_op __attribute__((tls_model("initial-exec")));
@@ -77,6 +79,27 @@ static void env_yield(void)
 	sched_yield();
 }
 
+/* One load a page: the unit in which the system takes poisoned memory away. */
+static __attribute__((noinline)) void touch_pages(const void *at, size_t bytes)
+{
+	const volatile uint8_t *p = at, *end = p + bytes;
+
+	for (; p < end; p += 4096 - (uintptr_t)p % 4096)
+		(void)*p;
+}
+
+static bool env_readable(const void *at, size_t bytes)
+{
+	struct adit_media here = {.pm = {.base = (uint8_t *)(uintptr_t)at}, .map_bytes = bytes};
+	struct adit_sigbus_frame frame;
+
+	if (ADIT_SIGBUS_TRY(&frame, &here))
+		return false;
+	touch_pages(at, bytes);
+	ADIT_SIGBUS_END(&frame);
+	return true;
+}
+
 static uint32_t env_thread_hint(void)
 {
 	static uint32_t next;
@@ -118,6 +141,7 @@ const struct adit_env adit__env = {
 	.trylock = adit__trylock,
 	.unlock = adit__unlock,
 	.yield = env_yield,
+	.readable = env_readable,
 	.thread_hint = env_thread_hint,
 	.current_op = env_current_op,
 	.report = env_report,

@@ -55,7 +55,7 @@ int adit__after_fault(struct adit_pool *pool, const struct adit_sigbus_frame *fr
 	if (ADIT_SIGBUS_TRY(&again, &pool->media)) {
 		give_up(pool->fs, &faulted);
 	} else {
-		adit__op_end(&faulted);
+		adit__op_abort(&faulted);
 		ADIT_SIGBUS_END(&again);
 	}
 	in_operation = false;

@@ -39,13 +39,19 @@ static uint32_t process_umask(void)
 
 /* ---- open ------------------------------------------------------------------------------------ */
 
+static bool is_lost(const struct adit_pool *pool, uint64_t block)
+{
+	return (block + 1) << ADIT_BLOCK_SHIFT <= pool->media.pm.size_bytes &&
+	       !adit__env.readable(pool->media.pm.base + (block << ADIT_BLOCK_SHIFT), ADIT_BLOCK);
+}
+
 static bool has_magic(const struct adit_pool *pool, uint64_t block)
 {
 	const struct adit_super_pm *s =
 		(const void *)(pool->media.pm.base + (block << ADIT_BLOCK_SHIFT));
 
 	return (block + 1) << ADIT_BLOCK_SHIFT <= pool->media.pm.size_bytes &&
-	       get32(s->magic) == ADIT_MAGIC_SUPER;
+	       !is_lost(pool, block) && get32(s->magic) == ADIT_MAGIC_SUPER;
 }
 
 static int open_core(struct adit_pool *pool, unsigned flags)
@@ -54,8 +60,12 @@ static int open_core(struct adit_pool *pool, unsigned flags)
 	int err;
 
 	if (!has_magic(pool, 0)) {
-		if (!has_magic(pool, ADIT_SUPER_COPY))
-			return -EMEDIUMTYPE;
+		if (!has_magic(pool, ADIT_SUPER_COPY)) {
+			if (!is_lost(pool, 0) && !is_lost(pool, ADIT_SUPER_COPY))
+				return -EMEDIUMTYPE;
+			adit__env.report(&pool->reporter, "superblock: media error, and no other copy");
+			return -EIO;
+		}
 		s = (const void *)(pool->media.pm.base + ADIT_SUPER_COPY * ADIT_BLOCK);
 	}
 	pool->was_clean = get32(s->state) & ADIT_STATE_CLEAN;
@@ -249,18 +259,28 @@ static void info_of_medium(const struct adit_media *m, struct adit_pool_info *ou
 	out->page_bytes = m->page_size;
 }
 
-int adit_info(struct adit_pool *pool, struct adit_pool_info *out)
+/* Counters lie in the pool: of a stopped one they are 0. */
+static int info_of_use(struct adit_fs *fs, struct adit_pool_info *out)
 {
-	struct adit_fs *fs = pool->fs;
 	struct adit_statfs s;
 
-	*out = (struct adit_pool_info){0};
-	info_of_format(fs, out);
-	info_of_medium(&pool->media, out);
 	adit__core_statfs(fs, &s);
 	out->free_blocks = s.free;
 	out->inodes_used = s.inodes_used - 1; /* the table's own is no file */
 	out->checkpoints = __atomic_load_n(&fs->vol->ckpt_count, __ATOMIC_RELAXED);
+	return 0;
+}
+
+int adit_info(struct adit_pool *pool, struct adit_pool_info *out)
+{
+	struct adit_fs *fs = pool->fs;
+	int rc;
+
+	*out = (struct adit_pool_info){0};
+	info_of_format(fs, out);
+	info_of_medium(&pool->media, out);
+	ADIT_GUARD(pool, rc, info_of_use(fs, out));
+	(void)rc;
 	out->was_clean = pool->was_clean;
 	out->read_only = fs->read_only;
 	out->failed = adit__has_stopped(fs);
