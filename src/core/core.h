@@ -383,10 +383,14 @@ void adit__core_wipe(struct adit_pm *);
 #define ADIT_OPEN_RDONLY 1u
 #define ADIT_OPEN_NO_RECOVERY 2u /* dump: look, change nothing but the volatile region */
 #define ADIT_OPEN_MAKING 4u	 /* mkfs itself */
+/* While it runs *out is the handle already, so that whoever jumps out of it after a media fault can abandon
+ * it; NULL after an error. */
 int adit__core_open(struct adit_fs **out, const struct adit_pm *, const struct adit_env *,
 		    void *report_ctx, unsigned flags) ADIT_MUST_CHECK;
 /* Checkpoint, mark clean, free.  No operation may be under way. */
 int adit__core_close(struct adit_fs *);
+/* Without freeing the handle: adit__core_abandon follows. */
+int adit__core_settle(struct adit_fs *) ADIT_MUST_CHECK;
 /* Close without the checkpoint or the mark: what a kill leaves (tests). */
 void adit__core_abandon(struct adit_fs *);
 

@@ -431,16 +431,16 @@ int adit__core_open(struct adit_fs **out, const struct adit_pm *pm, const struct
 	fs->env = env;
 	fs->report_ctx = report_ctx;
 	fs->read_only = flags & (ADIT_OPEN_RDONLY | ADIT_OPEN_NO_RECOVERY);
+	*out = fs;
 	err = open_checked(fs, flags);
 	if (err) {
+		*out = NULL;
 		fs_free(fs);
-		return err;
 	}
-	*out = fs;
-	return 0;
+	return err;
 }
 
-int adit__core_close(struct adit_fs *fs)
+int adit__core_settle(struct adit_fs *fs)
 {
 	int err = 0;
 
@@ -453,6 +453,13 @@ int adit__core_close(struct adit_fs *fs)
 			adit__super_store(fs);
 		}
 	}
+	return err;
+}
+
+int adit__core_close(struct adit_fs *fs)
+{
+	int err = adit__core_settle(fs);
+
 	fs_free(fs);
 	return err;
 }

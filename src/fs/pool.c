@@ -89,6 +89,11 @@ static ADIT_NOINLINE int open_guarded(struct adit_pool *pool, unsigned flags)
 	int rc;
 
 	ADIT_GUARD(pool, rc, open_core(pool, flags));
+	if (rc != 0 && pool->fs != NULL) {
+		/* A media fault jumped out of it. */
+		adit__core_abandon(pool->fs);
+		pool->fs = NULL;
+	}
 	return rc;
 }
 
@@ -201,7 +206,8 @@ static ADIT_NOINLINE int close_guarded(struct adit_pool *pool)
 {
 	int rc;
 
-	ADIT_GUARD(pool, rc, adit__core_close(pool->fs));
+	ADIT_GUARD(pool, rc, adit__core_settle(pool->fs));
+	adit__core_abandon(pool->fs);
 	return rc;
 }
 
