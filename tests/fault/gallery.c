@@ -7,8 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/check.h"
@@ -64,6 +67,20 @@ int __wrap_munmap(void *at, size_t len)
 	return gallery.base != NULL && at == gallery.base ? 0 : __real_munmap(at, len);
 }
 
+/* The same pool each time. */
+ssize_t __wrap_getrandom(void *, size_t, unsigned);
+ssize_t __wrap_getrandom(void *to, size_t len, unsigned flags)
+{
+	static uint64_t state;
+
+	(void)flags;
+	for (size_t i = 0; i < len; i++) {
+		state = state * 6364136223846793005ull + 1442695040888963407ull;
+		((uint8_t *)to)[i] = (uint8_t)(state >> 40);
+	}
+	return (ssize_t)len;
+}
+
 /* ---- copies ------------------------------------------------------------------------------ */
 
 static void map(void *at, uint64_t bytes, int flags, int fd)
@@ -85,10 +102,46 @@ void gallery_keep(void)
 		abort();
 }
 
+/* Linux 6.6; not in older headers. */
+struct poison_range {
+	struct uffdio_range range;
+	uint64_t mode;
+	int64_t updated;
+};
+#define POISON_FEATURE (1u << 14)
+#define POISON_IOCTL   _IOWR(UFFDIO, 0x08, struct poison_range)
+
+bool gallery_kernel_poison(void)
+{
+	struct uffdio_api api = {.api = UFFD_API, .features = POISON_FEATURE};
+
+	gallery.uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | 1 /* UFFD_USER_MODE_ONLY */);
+	if (gallery.uffd >= 0 && ioctl(gallery.uffd, UFFDIO_API, &api) == 0)
+		return true;
+	gallery.uffd = 0;
+	return false;
+}
+
+static void poison(uint8_t *page)
+{
+	struct uffdio_range range = {.start = (uintptr_t)page, .len = ADIT_BLOCK};
+	struct uffdio_register what = {.range = range, .mode = UFFDIO_REGISTER_MODE_MISSING};
+	struct poison_range p = {.range = range};
+
+	if (ioctl(gallery.uffd, UFFDIO_REGISTER, &what) != 0 ||
+	    madvise(page, ADIT_BLOCK, MADV_DONTNEED) != 0 ||
+	    ioctl(gallery.uffd, POISON_IOCTL, &p) != 0)
+		abort();
+}
+
 void gallery_spoil(uint64_t block)
 {
 	static int empty = -1;
 
+	if (gallery.uffd > 0) {
+		poison(gallery.base + block * ADIT_BLOCK);
+		return;
+	}
 	if (empty < 0)
 		empty = memfd_create("nothing", MFD_CLOEXEC);
 	map(gallery.base + block * ADIT_BLOCK, ADIT_BLOCK, MAP_SHARED, empty);
@@ -278,6 +331,10 @@ static ADIT_NOINLINE int check_guarded(struct adit_pool *p, unsigned flags,
 	return rc;
 }
 
+/* Of the leak checker, where there is one. */
+void __lsan_disable(void) __attribute__((weak));
+void __lsan_enable(void) __attribute__((weak));
+
 int gallery_check(bool repair, uint64_t *left)
 {
 	struct adit_check_result res = {0};
@@ -285,11 +342,16 @@ int gallery_check(bool repair, uint64_t *left)
 	int rc, fd = adit__fd_own(gallery.fd, false);
 
 	gallery.reports = 0;
+	/* Whoever jumps out of the check goes, and its memory with it. */
+	if (__lsan_disable != NULL)
+		__lsan_disable();
 	rc = adit__media_open_fd(&p.media, fd, 0, 0, ADIT_DOMAIN_PROCESS);
 	if (rc == 0) {
 		rc = check_guarded(&p, repair ? ADIT_CHECK_REPAIR : 0, &res);
 		adit__media_close(&p.media);
 	}
+	if (__lsan_enable != NULL)
+		__lsan_enable();
 	*left = res.left;
 	return rc;
 }

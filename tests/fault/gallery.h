@@ -57,7 +57,8 @@ struct gallery_file {
 struct gallery {
 	uint8_t *base;
 	uint64_t bytes, blocks;
-	int fd; /* the image */
+	int fd;	  /* the image */
+	int uffd; /* 0: pages are spoiled by mapping */
 	struct gallery_file file[GALLERY_FILES_MAX];
 	unsigned files;
 	enum place *place; /* by block */
@@ -76,6 +77,9 @@ void gallery_reset(void);
 /* From now on the gallery starts from what the copy holds: a pool that was not closed. */
 void gallery_keep(void);
 void gallery_spoil(uint64_t block);
+/* From now on by the kernel's own poison marks (UFFDIO_POISON, Linux 6.6), which an access meets as it meets
+ * poisoned memory. False: not here. */
+bool gallery_kernel_poison(void);
 /* A good page again, of zeros. */
 void gallery_heal(uint64_t block);
 int gallery_open(unsigned flags, struct adit_pool **);

@@ -15,6 +15,8 @@
  *	poison				all of it once
  *	ADIT_SECONDS=n ADIT_SEED=n	two pages at once, by chance, for n seconds
  *	poison --only BLOCK[,BLOCK]	one case
+ *	ADIT_POISON=uffd		pages are poisoned by the kernel (UFFDIO_POISON) instead of lying behind
+ *					the end of a file
  *	ADIT_SAY=1			name each case before it runs
  */
 #include <errno.h>
@@ -445,6 +447,10 @@ static uint64_t write_proof(uint64_t seed)
 	proof_note(p, "A page is the unit in which Linux takes poisoned memory away; lines of 64 "
 		      "bytes cannot be "
 		      "told apart.");
+	proof_note(p,
+		   "Spoiled are pages behind the end of a file (SIGBUS); with ADIT_POISON=uffd by "
+		   "the kernel's poison "
+		   "marks. MADV_HWPOISON takes memory away from the whole system and is not used.");
 	proof_end(p, failures);
 	return sum;
 }
@@ -458,6 +464,10 @@ int main(int argc, char **argv)
 	say = getenv("ADIT_SAY") != NULL;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	gallery_make(POOL_BYTES);
+	if (getenv("ADIT_POISON") && !gallery_kernel_poison()) {
+		printf("fault_poison: no UFFDIO_POISON here\n");
+		return 77;
+	}
 	if (argc > 2 && strcmp(argv[1], "--only") == 0) {
 		uint64_t blocks[2] = {0};
 		const char *comma = strchr(argv[2], ',');
