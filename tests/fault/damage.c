@@ -60,7 +60,7 @@ static const char *const outcome_name[OUTCOMES] = {
 	"pool refused", "files lost", "lies believed",
 	"all equal",	"repaired",   "not to be repaired",
 };
-static uint64_t outcome[PLACES][OUTCOMES], cases[PLACES];
+static uint64_t outcome[PLACES][OUTCOMES], cases[PLACES], flips;
 static unsigned failures;
 static double began, until;
 
@@ -251,6 +251,7 @@ static void mend(const struct damage *d)
 static void one(const struct damage *d)
 {
 	cases[gallery.place[d->block]]++;
+	flips += d->kind % MENDED < ZERO;
 	gallery.report[0] = '\0';
 	live(d);
 	mend(d);
@@ -321,7 +322,8 @@ static uint64_t write_proof(uint64_t seed)
 		if (cases[k])
 			proof_row(p, gallery_place_name[k], row);
 	}
-	proof_count(p, "cases", sum);
+	proof_count(p, "words damaged", sum - flips);
+	proof_count(p, "bits flipped", flips);
 	proof_note(p, "Lies are believed where a structure was damaged and sealed anew, and in log "
 		      "records, which "
 		      "cannot be told from torn ones; nothing crashes or hangs on them.");

@@ -441,7 +441,7 @@ static uint64_t write_proof(uint64_t seed)
 		sum += cases[k];
 		pages += k == IN_FREE ? 0 : gallery.pages[k];
 	}
-	proof_count(p, "cases", sum);
+	proof_count(p, "pages poisoned, one or two at a time", sum);
 	proof_count(p, "pages in use", pages);
 	proof_count(p, "calls", calls);
 	proof_note(p, "A page is the unit in which Linux takes poisoned memory away; lines of 64 "

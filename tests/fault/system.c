@@ -467,7 +467,7 @@ int main(void)
 		for (unsigned thing = 0; thing < 6; thing++)
 			sum += refused[c][thing];
 	}
-	proof_count(p, "calls that failed", sum);
+	proof_count(p, "system calls and allocations that failed", sum);
 	proof_note(p, "EINTR does not apply: no call of the library waits in the kernel; its locks "
 		      "are spun and "
 		      "yielded for. RLIMIT_FSIZE does not apply to files in a pool.");
