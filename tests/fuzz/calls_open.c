@@ -154,7 +154,7 @@ static int64_t open_model(int64_t fd, int slot, int dirfd, const char *path, int
 		if (flags & O_DIRECTORY)
 			return -EINVAL;
 		err = world_walk(&run.w, dirfd, path,
-				 flags & (O_EXCL | O_NOFOLLOW) ? FOLLOW_NEVER : FOLLOW, &at);
+				 flags & (O_EXCL | O_NOFOLLOW) ? FOLLOW_NEVER : FOLLOW_PLAIN, &at);
 		return err ? err : open_new(fd, slot, &at, flags);
 	}
 	err = world_find(&run.w, dirfd, path, flags & O_NOFOLLOW ? FOLLOW_SLASH : FOLLOW, &at);

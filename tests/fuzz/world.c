@@ -192,7 +192,7 @@ int world_walk(struct world *w, int dirfd, const char *path, enum follow follow,
 		out->slash = rest != at + len;
 		end_at(w, dir, at, len, out);
 		if (out->last != LAST_NAME || out->node == MODEL_NONE || !is_link(w, out->node) ||
-		    !(follow == FOLLOW || (follow == FOLLOW_SLASH && out->slash)))
+		    !(follow == FOLLOW || follow == (out->slash ? FOLLOW_SLASH : FOLLOW_PLAIN)))
 			return 0;
 		if (links++ >= LINKS_MAX)
 			return -ELOOP;

@@ -60,6 +60,7 @@ int world_start(struct world *, int dirfd, const char *path, uint32_t *dir);
 enum follow {
 	FOLLOW_NEVER, /* the name itself is meant, "name/" too */
 	FOLLOW_SLASH, /* "name/" only */
+	FOLLOW_PLAIN, /* all but "name/": O_CREAT refuses that as soon as a link says so */
 	FOLLOW,
 };
 /* Follows a path. 0, also when only the last name is missing (node is
