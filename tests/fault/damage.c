@@ -17,6 +17,7 @@
  *	fault_damage			a sample, some seconds
  *	ADIT_SECONDS=n ADIT_SEED=n	every bit of all metadata if the time is enough, from a place by chance
  *	fault_damage --only BLOCK:BYTE:KIND	one case
+ *	ADIT_SAY=1			what the checks find
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -315,9 +315,18 @@ void gallery_verify(struct adit_pool *pool, const uint64_t *hit, unsigned nhit,
 
 /* ---- the check ------------------------------------------------------------------------------ */
 
+static void say(void *arg, const struct adit_check_finding *f)
+{
+	char text[400];
+
+	(void)arg;
+	adit__check_describe(f, text, sizeof text);
+	printf("  check, pass %u: %s\n", f->pass, text);
+}
+
 static int check_media(struct adit_pool *p, unsigned flags, struct adit_check_result *res)
 {
-	struct adit_check_options o = {.flags = flags};
+	struct adit_check_options o = {.flags = flags, .finding = getenv("ADIT_SAY") ? say : NULL};
 
 	return adit__check_media(&p->media.pm, &adit__env, &p->reporter, &o, res);
 }

@@ -101,7 +101,7 @@ void gallery_verify(struct adit_pool *, const uint64_t *hit, unsigned nhit,
 bool gallery_error_is_right(int64_t error);
 
 /* -n (repair: -y) on the copy as it is: adit__check_media behind a guard, as the command does it. left: how many
- * findings stay. */
+ * findings stay. ADIT_SAY=1 prints them. */
 int gallery_check(bool repair, uint64_t *left);
 
 #endif
