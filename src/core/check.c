@@ -71,7 +71,7 @@ void adit__ck_tell(struct adit_check *ck, const struct adit_check_finding *f)
 
 	said.pass = ck->pass;
 	if (f->severity == ADIT_CHECK_NOTE) {
-		say = ck->pass == 1;
+		say = ck->pass == 1 && !ck->looking;
 	} else if (f->fixed) {
 		ck->fixed++;
 		ck->res->fixed++;
@@ -153,6 +153,7 @@ static void check_finish(struct adit_check *ck)
 	const struct adit_env *env = ck->fs->env;
 
 	pass_finish(ck);
+	free_chunks(env, (void **)ck->sound, ck->claim_chunks);
 	free_chunks(env, (void **)ck->strong, ck->claim_chunks);
 	env->free(ck->names);
 	env->free(ck->node_copy);
@@ -239,6 +240,10 @@ static int one_pass(struct adit_check *ck, bool may_fix, bool say_left)
 	ck->res->blocks = ck->claimed;
 	ck->res->left = ck->left;
 	ck->res->passes = ck->pass;
+	if (ck->looking) {
+		ck->sound = ck->claim;
+		ck->claim = NULL;
+	}
 	pass_finish(ck);
 	/* What was taken for verified may be something else now. */
 	if (ck->fixed)
@@ -246,16 +251,32 @@ static int one_pass(struct adit_check *ck, bool may_fix, bool say_left)
 	return err;
 }
 
+/* I20: who holds what before anything is mended. */
+static int look(struct adit_check *ck)
+{
+	int err;
+
+	ck->looking = true;
+	err = one_pass(ck, false, false);
+	ck->looking = false;
+	if (ck->left)
+		ck->pass = 0;
+	return err;
+}
+
 static int passes(struct adit_check *ck)
 {
 	bool fix = ck->opt->flags & (ADIT_CHECK_REPAIR | ADIT_CHECK_PREEN);
-	int err;
+	int err = 0;
 
 	if (!fix)
 		return one_pass(ck, false, true);
-	do {
-		err = one_pass(ck, true, false);
-	} while (!err && ck->fixed && ck->pass < PASSES_MAX);
+	if (ck->opt->flags & ADIT_CHECK_REPAIR)
+		err = look(ck);
+	if (!err && (ck->left || !ck->sound))
+		do {
+			err = one_pass(ck, true, false);
+		} while (!err && ck->fixed && ck->pass < PASSES_MAX);
 	/* The lists that are only half known need a look without hands. */
 	if (!err && (ck->left || ck->fixed))
 		err = one_pass(ck, false, true);

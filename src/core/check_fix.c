@@ -94,7 +94,9 @@ void adit__ck_mark(struct adit_check *ck, bool damaged)
 
 /* ---- lost+found ----------------------------------------------------------- */
 
-static const char lost_name[] = "lost+found";
+/* The first that is there, or can be, and is a directory. */
+static const char *const lost_name[] = {"lost+found", "lost+found.1", "lost+found.2",
+					"lost+found.3"};
 
 /* An immutable root directory takes no lost+found. */
 static int open_root(struct adit_check *ck)
@@ -121,17 +123,21 @@ static int lost_and_found(struct adit_check *ck, uint64_t *ino)
 {
 	struct adit_create c = {.mode = S_IFDIR | 0700};
 	struct adit_id id;
-	int err = adit__lookup(ck->fs, ADIT_INO_ROOT, lost_name, sizeof lost_name - 1, &id);
+	int err = -ENOTDIR;
 
-	if (err == -ENOENT) {
-		err = open_root(ck);
-		if (err)
-			return err;
-		err = adit__create(ck->fs, ADIT_INO_ROOT, lost_name, sizeof lost_name - 1, &c,
-				   false, &id);
+	for (unsigned i = 0; i < sizeof lost_name / sizeof *lost_name && err == -ENOTDIR; i++) {
+		size_t len = strlen(lost_name[i]);
+
+		err = adit__lookup(ck->fs, ADIT_INO_ROOT, lost_name[i], len, &id);
+		if (err == -ENOENT) {
+			err = open_root(ck);
+			if (err)
+				return err;
+			err = adit__create(ck->fs, ADIT_INO_ROOT, lost_name[i], len, &c, false, &id);
+		}
+		if (!err && !ADIT_S_ISDIR(id.mode))
+			err = -ENOTDIR;
 	}
-	if (!err && !ADIT_S_ISDIR(id.mode))
-		err = -ENOTDIR;
 	if (!err)
 		*ino = id.ino;
 	return err;

@@ -65,6 +65,7 @@ struct adit_check {
 	struct adit_check_result *res;
 	bool may_fix;	/* this pass mends */
 	bool say_left;	/* tell findings that stay, too */
+	bool looking;	/* this pass only fills `sound` */
 	bool marked;	/* the superblock says DAMAGED because of us */
 	bool partial;	/* something could not be looked into: what follows from all
 			   parts together is not known */
@@ -78,6 +79,9 @@ struct adit_check {
 	uint64_t inos; /* slots of the inode table */
 	uint64_t claim_chunks;
 	uint64_t **claim;  /* blocks somebody holds */
+	uint64_t **sound;  /* blocks that somebody holds whose seal fits, from a look before
+			      the first repair: what is made of a damaged structure does
+			      not get them */
 	uint64_t **strong; /* blocks that belong to a tree node, by the node's own word;
 			      kept from pass to pass: data does not get them */
 	uint64_t ino_chunks;
@@ -140,6 +144,8 @@ bool adit__ck_zero(const void *, size_t);
 bool adit__ck_claim(struct adit_check *, uint64_t block, uint64_t count);
 void adit__ck_unclaim(struct adit_check *, uint64_t block, uint64_t count);
 bool adit__ck_is_claimed(struct adit_check *, uint64_t block);
+/* What a damaged structure says it holds: does somebody else, whose seal fits? */
+bool adit__ck_is_sound(struct adit_check *, uint64_t block, uint64_t count);
 bool adit__ck_set_strong(struct adit_check *, uint64_t block);
 bool adit__ck_is_strong(struct adit_check *, uint64_t block, uint64_t count);
 void adit__ck_fixed_areas(struct adit_check *);

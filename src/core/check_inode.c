@@ -121,7 +121,7 @@ static bool type_is_known(uint32_t mode)
 }
 
 /* Keep the inline extents that make sense. */
-static void scrub_extents(const struct adit_check *ck, struct adit_inode_pm *ip)
+static void scrub_extents(struct adit_check *ck, struct adit_inode_pm *ip)
 {
 	struct adit_fork_extents_pm *x = &ip->fork.extents;
 	unsigned count = get16(x->count), kept = 0;
@@ -135,7 +135,7 @@ static void scrub_extents(const struct adit_check *ck, struct adit_inode_pm *ip)
 
 		if (n == 0 || get64(e.file_block) < at ||
 		    get64(e.file_block) > ADIT_FILE_BLOCKS_MAX - n ||
-		    !adit__run_is_sane(ck->fs, block, n))
+		    !adit__run_is_sane(ck->fs, block, n) || adit__ck_is_sound(ck, block, n))
 			continue;
 		at = get64(e.file_block) + n;
 		x->extent[kept++] = e;
@@ -149,7 +149,7 @@ static void fork_none(struct adit_inode_pm *ip)
 	adit__inode_set_fork(ip, ADIT_FORK_NONE);
 }
 
-static void scrub_fork(const struct adit_check *ck, struct adit_inode_pm *ip)
+static void scrub_fork(struct adit_check *ck, struct adit_inode_pm *ip)
 {
 	uint32_t mode = get32(ip->mode);
 	bool dir = ADIT_S_ISDIR(mode), data = ADIT_S_ISREG(mode) || ADIT_S_ISLNK(mode);
@@ -181,7 +181,7 @@ static void scrub_fork(const struct adit_check *ck, struct adit_inode_pm *ip)
 }
 
 /* Make a sound inode of this copy; false: nothing to be made of it. */
-static bool scrub_inode(const struct adit_check *ck, struct adit_inode_pm *ip, uint64_t ino)
+static bool scrub_inode(struct adit_check *ck, struct adit_inode_pm *ip, uint64_t ino)
 {
 	unsigned wrong = (get32(ip->magic) != ADIT_MAGIC_INODE) + (get64(ip->ino) != ino);
 	uint32_t flags = get32(ip->flags), level;

@@ -93,6 +93,11 @@ bool adit__ck_is_claimed(struct adit_check *ck, uint64_t block)
 	return any_set(ck, ck->claim, block, 1);
 }
 
+bool adit__ck_is_sound(struct adit_check *ck, uint64_t block, uint64_t count)
+{
+	return ck->sound && in_pool(ck, block, count) && any_set(ck, ck->sound, block, count);
+}
+
 bool adit__ck_set_strong(struct adit_check *ck, uint64_t block)
 {
 	if (any_set(ck, ck->strong, block, 1))
@@ -293,7 +298,7 @@ void adit__ck_bitmaps(struct adit_check *ck)
 		for (uint64_t at = first; at < end; at += ADIT_CK_CHUNK_BITS)
 			check_bitmap(ck, i, at, min_u64(end, at + ADIT_CK_CHUNK_BITS));
 		/* Recovery may have sealed since then what was found to be bad. */
-		if (ck->may_fix && adit__group_vol(fs, i)->bad)
+		if ((ck->may_fix || ck->looking) && adit__group_vol(fs, i)->bad)
 			adit__pm_store64(&fs->pm, &adit__group_vol(fs, i)->incarnation, 0);
 		if (i % 16 == 0)
 			adit__ck_progress(ck, "bitmaps", i, fs->groups);

@@ -172,19 +172,37 @@ static bool slot_is_sane(const struct adit_fs *fs, const struct adit_ckpt_pm *k,
 	return get64(k->c) <= limit && get64(k->generation) <= limit;
 }
 
-/* Both slots are gone.  Nothing is replayed: of a pool that was closed nothing
+static void log_from(struct adit_fs *fs, const struct adit_ckpt_pm *k)
+{
+	fs->log_nonce = get64(k->nonce);
+	fs->vol->seq = fs->vol->c = get64(k->c);
+	for (uint32_t i = 0; i < fs->lanes; i++)
+		fs->vol->lane[i].head = fs->vol->lane[i].tail = get64(k->tail[i]);
+}
+
+static const char *checkpoint_trouble(struct opening *o, const struct adit_ckpt_pm *newest)
+{
+	if (!newest)
+		return "both slots are damaged";
+	if (!slot_is_sane(&o->fs, newest, o->ck.may_fix ? ADIT_LOG_MENDED : ADIT_LOG_SANE))
+		return "what it says is impossible";
+	log_from(&o->fs, newest);
+	return adit__log_knows_newer(&o->fs, newest) ? "the newest slot is damaged" : NULL;
+}
+
+/* The newest slot is gone, or both are.  Nothing is replayed: of a pool that was closed nothing
  * has to be, and of another one nobody knows any more where to begin. */
 static int check_checkpoint(struct opening *o)
 {
 	struct adit_fs *fs = &o->fs;
 	const struct adit_ckpt_pm *newest = adit__ckpt_newest(fs);
 	uint64_t seq = get64(fs->root->dirty_seq);
+	const char *why = checkpoint_trouble(o, newest);
 	struct adit_ckpt_pm *k;
 
-	if (newest && slot_is_sane(fs, newest, o->ck.may_fix ? ADIT_LOG_MENDED : ADIT_LOG_SANE))
+	if (!why)
 		return 0;
-	if (!found(&o->ck, ADIT_CHECK_LOSS, "checkpoint", get64(fs->super.ckpt_start),
-		   newest ? "what it says is impossible" : "both slots are damaged",
+	if (!found(&o->ck, ADIT_CHECK_LOSS, "checkpoint", get64(fs->super.ckpt_start), why,
 		   "begin behind the newest record"))
 		return -EUCLEAN;
 	k = fs->env->alloc(sizeof *k);
@@ -201,6 +219,43 @@ static int check_checkpoint(struct opening *o)
 	}
 	fs->env->free(k);
 	return 0;
+}
+
+/* ---- log ----------------------------------------------------------------------- */
+
+/* Acknowledged records behind a damaged one: what they change depends on what it changed. */
+static int check_lane(struct opening *o, uint32_t lane)
+{
+	struct adit_fs *fs = &o->fs;
+	const struct adit_record_pm *stray;
+	struct adit_record_pm nothing = {0};
+	uint64_t end = adit__log_end(fs, lane);
+
+	while ((stray = adit__log_stray(fs, lane, end)) != NULL) {
+		if (!found(&o->ck, ADIT_CHECK_LOSS, "log record",
+			   adit__offset_of(fs, stray) >> ADIT_BLOCK_SHIFT,
+			   "the one before it is damaged: what it acknowledged cannot be applied",
+			   "drop it"))
+			return -EUCLEAN;
+		adit__ck_store(&o->ck, (void *)(uintptr_t)stray, &nothing, sizeof nothing);
+	}
+	return 0;
+}
+
+static int check_log(struct opening *o)
+{
+	struct adit_fs *fs = &o->fs;
+	const struct adit_ckpt_pm *k = adit__ckpt_newest(fs);
+	int err = 0;
+
+	if (!(get32(fs->super.state) & ADIT_STATE_CLEAN)) {
+		log_from(fs, k);
+		for (uint32_t i = 0; i < fs->lanes && !err; i++)
+			err = check_lane(o, i);
+	}
+	/* As above: all seals count. */
+	fs->vol->seq = fs->vol->c = 0;
+	return err;
 }
 
 /* ---- root block ------------------------------------------------------------------ */
@@ -272,6 +327,8 @@ static int open_pool(struct opening *o, struct adit_fs **out)
 		return err;
 	o->fs.vol = o->vol;
 	err = check_checkpoint(o);
+	if (!err)
+		err = check_log(o);
 	if (err)
 		return err;
 	err = adit__core_open(out, &o->fs.pm, env, o->fs.report_ctx, 0);

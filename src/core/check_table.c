@@ -197,6 +197,15 @@ static void look_in_block(struct adit_check *ck, uint64_t block)
 	adit__ck_tell(ck, &f);
 }
 
+/* Could the table hold them?  What belongs to something else would be dropped again. */
+static bool are_nobodys(struct adit_check *ck, uint64_t block)
+{
+	for (uint64_t i = 0; i < CLUSTER_BLOCKS; i++)
+		if (adit__ck_is_claimed(ck, block + i))
+			return false;
+	return !adit__ck_is_strong(ck, block, CLUSTER_BLOCKS);
+}
+
 /* Every block in use: slow, but all inodes of a cluster depend on it. */
 static void find_missing(struct adit_check *ck)
 {
@@ -212,7 +221,7 @@ static void find_missing(struct adit_check *ck)
 			continue;
 		}
 		if ((get64(*(const le64 *)adit__at(fs, word)) >> (block % 64) & 1) &&
-		    !adit__ck_is_claimed(ck, block))
+		    are_nobodys(ck, block))
 			look_in_block(ck, block);
 		if (block % 65536 == 0)
 			adit__ck_progress(ck, "lost inodes", block, fs->pool_blocks);

@@ -66,8 +66,8 @@ static bool slot_is_sane(const struct adit_node_pm *n, unsigned slot, unsigned c
 		return false;
 	rec = adit__leaf_rec(n, slot);
 	len = get16(rec->len);
-	return len >= sizeof *rec && len <= ADIT_RECORD_MAX && at + len <= ADIT_BLOCK &&
-	       get64(rec->key) <= INT64_MAX;
+	return adit__record_len_fits(rec, n->type) && len <= ADIT_RECORD_MAX &&
+	       at + len <= ADIT_BLOCK && get64(rec->key) <= INT64_MAX;
 }
 
 static bool units_take(uint64_t taken[4], unsigned at, unsigned len)
@@ -141,6 +141,32 @@ static void scrub_inner(struct adit_check *ck, struct adit_node_pm *n)
 			e[kept++] = e[i];
 	}
 	n->count = put16((uint16_t)kept);
+}
+
+/* Is a run of this record's blocks held by somebody whose seal fits? */
+static bool claims_sound(struct adit_check *ck, uint8_t type, const struct adit_rec_pm *rec)
+{
+	const struct adit_extent_pm *e = (const struct adit_extent_pm *)rec;
+	const struct adit_xattr_pm *x = (const struct adit_xattr_pm *)rec;
+	const struct adit_xattr_run_pm *run = (const struct adit_xattr_run_pm *)x->data;
+
+	if (type == ADIT_TREE_EXTENTS)
+		return adit__ck_is_sound(ck, adit_ptr_block(get64(e->ptr)), get32(rec->c));
+	for (unsigned i = 0; type == ADIT_TREE_XATTR && i < rec->b; i++)
+		if (adit__ck_is_sound(ck, adit_ptr_block(get64(run[i].ptr)), get32(run[i].blocks)))
+			return true;
+	return false;
+}
+
+/* I20: a sound leaf, made of a damaged one, takes nothing away from anybody. */
+static void yield_to_sound(struct adit_check *ck, struct adit_node_pm *n)
+{
+	uint64_t drop[4] = {0};
+
+	for (unsigned i = 0; i < get16(n->count); i++)
+		if (claims_sound(ck, n->type, adit__leaf_rec(n, i)))
+			drop[i / 64] |= 1ull << (i % 64);
+	keep_slots(n, drop);
 }
 
 /* ---- separators ------------------------------------------------------------- */
@@ -241,12 +267,23 @@ static void order_inner(struct adit_node_pm *n, uint64_t low, uint64_t high)
 
 /* ---- entering a node ----------------------------------------------------------- */
 
+/* Is this private copy a sound node? */
+static bool seal_copy(struct adit_check *ck, const struct adit_ck_tree *t, struct adit_node_pm *n,
+		      unsigned level)
+{
+	const char *why;
+
+	n->dirty_seq = put64(0);
+	n->crc = put32(adit__seal_crc(ck->fs, n, ADIT_NODE_SEAL_FROM, ADIT_BLOCK, ADIT_MAGIC_NODE));
+	return adit__verify_node(ck->fs, n, get64(n->block), t->owner, t->type, (int)level,
+				 &why) == 0;
+}
+
 /* A sound node made of this one, in ck->node_copy. */
 static bool rebuild(struct adit_check *ck, const struct adit_ck_tree *t, uint64_t block,
 		    unsigned level, uint64_t low, uint64_t high)
 {
 	struct adit_node_pm *n = (struct adit_node_pm *)ck->node_copy;
-	const char *why;
 
 	memcpy(n, node_at(ck, block), ADIT_BLOCK);
 	if (claim_identity(ck, t, n, block, level) > 1)
@@ -261,10 +298,11 @@ static bool rebuild(struct adit_check *ck, const struct adit_ck_tree *t, uint64_
 		mend_separators(ck, t, n);
 		order_inner(n, low, high);
 	}
-	n->dirty_seq = put64(0);
-	n->crc = put32(adit__seal_crc(ck->fs, n, ADIT_NODE_SEAL_FROM, ADIT_BLOCK, ADIT_MAGIC_NODE));
-	return get16(n->count) > 0 &&
-	       adit__verify_node(ck->fs, n, block, t->owner, t->type, (int)level, &why) == 0;
+	if (!seal_copy(ck, t, n, level))
+		return false;
+	if (level == 0)
+		yield_to_sound(ck, n);
+	return get16(n->count) > 0 && seal_copy(ck, t, n, level);
 }
 
 /* What verify does not say: is it where the parent wants it? */

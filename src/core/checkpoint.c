@@ -493,6 +493,8 @@ static void checkpoint_to(struct adit_fs *fs, uint64_t c)
 	k->generation = put64(get64(k->generation) + 1);
 	adit__ckpt_store(fs, k);
 	w->slot = *k;
+	/* I19: before ring space and blocks are given back. */
+	__atomic_store_n(&fs->vol->generation, get64(k->generation), __ATOMIC_RELEASE);
 	__atomic_store_n(&fs->vol->c, c, __ATOMIC_RELEASE);
 	for (uint32_t i = 0; w->frees && i < fs->lanes; i++)
 		lane_walk(fs, i, c, NULL, release_entry);
@@ -567,6 +569,7 @@ int adit__log_init(struct adit_fs *fs)
 	fs->log_nonce = get64(k->nonce);
 	fs->vol->seq = fs->vol->c = get64(k->c);
 	fs->vol->ckpt_count = 0;
+	fs->vol->generation = get64(k->generation);
 	fs->vol->free_blocks = get64(k->free_blocks);
 	for (uint32_t i = 0; i < fs->lanes; i++) {
 		struct adit_vol_lane *vl = &fs->vol->lane[i];
@@ -618,12 +621,117 @@ static const struct adit_record_pm *next_record(struct adit_fs *fs, uint32_t lan
 	return NULL;
 }
 
+/* A record of this lane that was drawn when the slot after that of `generation` was durable already.  It
+ * may carry that slot's nonce, or be of a later round than those that the older slot knows. */
+static bool lane_knows_newer(struct adit_fs *fs, uint32_t lane, uint64_t generation)
+{
+	uint64_t nonce = fs->log_nonce;
+	bool found = false;
+
+	for (uint64_t at = 0; at < fs->ring_bytes && !found; at += ADIT_LINE) {
+		const struct adit_record_pm *r = (const struct adit_record_pm *)ring_at(fs, lane, at);
+		uint64_t pos;
+
+		if (at % ADIT_BLOCK == 0 &&
+		    !adit__reachable(fs, adit__offset_of(fs, r), ADIT_BLOCK, "log")) {
+			at += ADIT_BLOCK - ADIT_LINE;
+			continue;
+		}
+		pos = get64(r->pos);
+		if (get32(r->magic) != ADIT_MAGIC_RECORD || pos % fs->ring_bytes != at ||
+		    pos < fs->vol->lane[lane].tail || pos > ADIT_LOG_MENDED ||
+		    get16(r->flags) >> ADIT_RECORD_SLOT_SHIFT != ((generation + 1) & 0xff))
+			continue;
+		fs->log_nonce = get64(r->nonce);
+		found = adit__record_at(fs, lane, pos, true);
+	}
+	fs->log_nonce = nonce;
+	return found;
+}
+
+bool adit__log_knows_newer(struct adit_fs *fs, const struct adit_ckpt_pm *newest)
+{
+	uint64_t generation = get64(newest->generation);
+	bool both = true;
+
+	for (unsigned i = 0; i < 2; i++)
+		both &= !fs->env->readable(adit__ckpt_slot(fs, i), ADIT_BLOCK) ||
+			ckpt_is_valid(fs, adit__ckpt_slot(fs, i));
+	for (uint32_t i = 0; !both && i < fs->lanes; i++)
+		if (lane_knows_newer(fs, i, generation))
+			return true;
+	return false;
+}
+
+uint64_t adit__log_end(struct adit_fs *fs, uint32_t lane)
+{
+	struct adit_vol_lane *vl = &fs->vol->lane[lane];
+	const struct adit_record_pm *r;
+	uint64_t was = vl->head, end;
+
+	while ((r = next_record(fs, lane)) != NULL)
+		vl->head = adit__record_end(fs, r);
+	end = vl->head;
+	vl->head = was;
+	return end;
+}
+
+static bool page_is_zero(const uint8_t *page)
+{
+	uint64_t any = 0;
+
+	for (unsigned i = 0; i < ADIT_BLOCK; i += 8)
+		any |= *(const uint64_t *)(page + i);
+	return any == 0;
+}
+
+/* What is written together with a pad may have arrived without it. */
+static bool is_stray(const struct adit_fs *fs, uint32_t lane, uint64_t end,
+		     const struct adit_record_pm *r)
+{
+	uint64_t pos = get64(r->pos);
+
+	return get32(r->magic) == ADIT_MAGIC_RECORD && get64(r->nonce) == fs->log_nonce &&
+	       pos > end && pos <= ADIT_LOG_MENDED - fs->ring_bytes &&
+	       pos != round_up_u64(end + 1, fs->ring_bytes) &&
+	       (const struct adit_record_pm *)ring_at(fs, lane, pos) == r &&
+	       adit__record_at(fs, lane, pos, true);
+}
+
+const struct adit_record_pm *adit__log_stray(struct adit_fs *fs, uint32_t lane, uint64_t end)
+{
+	uint64_t reach = min_u64(2ull * ADIT_REC_MAX, fs->ring_bytes);
+
+	for (uint64_t pos = end; pos < end + reach; pos += ADIT_LINE) {
+		const uint8_t *at = ring_at(fs, lane, pos);
+
+		if (pos == end || pos % ADIT_BLOCK == 0) {
+			const uint8_t *page = at - pos % ADIT_BLOCK;
+
+			if (!adit__reachable(fs, adit__offset_of(fs, page), ADIT_BLOCK, "log")) {
+				pos |= ADIT_BLOCK - ADIT_LINE;
+				continue;
+			}
+			/* Not reached yet in the first round: nor is what follows. */
+			if (pos < fs->ring_bytes && page_is_zero(page))
+				return NULL;
+		}
+		if (is_stray(fs, lane, end, (const struct adit_record_pm *)at))
+			return (const struct adit_record_pm *)at;
+	}
+	return NULL;
+}
+
 /* Whoever was killed may have left a record, or the slot itself, in the caches only; if the power fails
  * later, either is lost.  So what recovery builds on is durable before it stores anything. */
-static void claim_log(struct adit_fs *fs)
+static int claim_log(struct adit_fs *fs)
 {
 	unsigned slot = get64(fs->ckpt_work->slot.generation) % 2;
 
+	if (adit__log_knows_newer(fs, &fs->ckpt_work->slot)) {
+		adit__report(fs, "checkpoint: the newest slot is damaged: run fsck");
+		return -EBADMSG;
+	}
 	adit__pm_flush(&fs->pm, adit__ckpt_slot(fs, slot), ckpt_bytes(fs));
 	for (uint32_t i = 0; i < fs->lanes; i++) {
 		struct adit_vol_lane *vl = &fs->vol->lane[i];
@@ -637,8 +745,16 @@ static void claim_log(struct adit_fs *fs)
 			vl->head = pos = adit__record_end(fs, r);
 		}
 		vl->head = vl->tail;
+		r = fs->was_clean ? NULL : adit__log_stray(fs, i, pos);
+		if (r) {
+			adit__report(fs, "lane %u: a record at %llu is damaged, and what was "
+				     "acknowledged after it cannot be applied: run fsck",
+				     i, (unsigned long long)pos);
+			return -EUCLEAN;
+		}
 	}
 	adit__pm_fence(&fs->pm);
+	return 0;
 }
 
 /* Everything is in place and the rings are empty: from here on records carry
@@ -652,6 +768,7 @@ static void renew_nonce(struct adit_fs *fs)
 	w->making.generation = put64(get64(w->slot.generation) + 1);
 	adit__ckpt_store(fs, &w->making);
 	w->slot = w->making;
+	fs->vol->generation = get64(w->slot.generation);
 	fs->log_nonce = get64(w->slot.nonce);
 }
 
@@ -659,8 +776,10 @@ int adit__log_recover(struct adit_fs *fs)
 {
 	const struct adit_record_pm **next = fs->ckpt_work->next;
 	uint64_t applied = 0;
+	int err = claim_log(fs);
 
-	claim_log(fs);
+	if (err)
+		return err;
 	for (uint32_t i = 0; i < fs->lanes; i++)
 		next[i] = next_record(fs, i);
 	for (;;) {

@@ -79,7 +79,8 @@ struct adit_vol {
 	uint64_t pad1[7];
 	uint64_t c;	      /* checkpoint's C */
 	uint64_t ckpt_count;  /* checkpoints since open */
-	uint64_t pad2[6];
+	uint64_t generation;  /* of the newest slot: raised before anything relies on it */
+	uint64_t pad2[5];
 	uint64_t free_blocks; /* that may be allocated now (reserve included) */
 	uint64_t pad3[7];
 	struct adit_lock ckpt_lock;
@@ -133,6 +134,7 @@ struct adit_fs {
 	void *report_ctx;
 	bool read_only;
 	bool failed; /* a fault hit while a record was applied: reopen; see adit__has_stopped */
+	bool was_clean; /* when it was opened: closed, not killed */
 	bool careful; /* look before touching, and leave out what media errors took: in recovery, and
 			 once one was met */
 	bool media_error; /* one was met */
@@ -358,6 +360,8 @@ int adit__verify_icluster(struct adit_fs *, const struct adit_icluster_pm *,
 			  uint64_t ino, const char **why);
 int adit__verify_group(struct adit_fs *, const struct adit_group_pm *, uint32_t group,
 		       const char **why);
+/* Is a record as long as its parts say?  For a look at one record apart from its leaf. */
+bool adit__record_len_fits(const struct adit_rec_pm *, uint8_t tree_type);
 int adit__verify_node(struct adit_fs *, const struct adit_node_pm *, uint64_t block,
 		      uint64_t owner, uint8_t type, int level /* -1: any */,
 		      const char **why);

@@ -438,7 +438,7 @@ struct adit_record_pm {
 	le32 len;   /* bytes, this header included; the next starts at
 		       round_up(pos + len, 64) */
 	le16 lane;
-	le16 flags; /* ADIT_RECORD_PAD */
+	le16 flags; /* ADIT_RECORD_PAD, and above it which checkpoint slot was the newest */
 	le32 free_blocks; /* signed change of the pool's free blocks */
 	le32 used_inodes; /* signed change of used inodes */
 	le64 nonce; /* the checkpoint slot's: leftovers in the ring cannot pass for a
@@ -446,6 +446,7 @@ struct adit_record_pm {
 };
 ADIT_SIZE(struct adit_record_pm, 48);
 #define ADIT_RECORD_PAD 1u
+#define ADIT_RECORD_SLOT_SHIFT 8 /* the low byte of its generation */
 
 /* Entry: 16 bytes, then `len` payload bytes for ADIT_OP_WRITE. */
 struct adit_entry_pm {

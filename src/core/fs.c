@@ -384,6 +384,7 @@ static int open_checked(struct adit_fs *fs, unsigned flags)
 	if (err)
 		return err;
 	adit__fs_geometry(fs);
+	fs->was_clean = get32(fs->super.state) & ADIT_STATE_CLEAN;
 	fs->incarnation = (uint32_t)get64(fs->super.incarnation) + 1;
 	fs->super.incarnation = put64(get64(fs->super.incarnation) + 1);
 	/* Whoever only reads leaves the pool as closed as it was. */

@@ -507,13 +507,20 @@ static uint8_t *ring_at(const struct adit_fs *fs, uint32_t lane, uint64_t pos)
 
 /* A record never wraps: fill what is left of the ring with a pad. Flushed with
  * the record that follows, before the same fence. */
+/* I19 */
+static uint16_t record_flags(const struct adit_fs *fs)
+{
+	return (uint16_t)(__atomic_load_n(&fs->vol->generation, __ATOMIC_RELAXED)
+			  << ADIT_RECORD_SLOT_SHIFT);
+}
+
 static void write_pad(struct adit_cs *cs, uint64_t pos, uint64_t bytes)
 {
 	struct adit_fs *fs = cs->fs;
 	struct adit_record_pm r = {.magic = put32(ADIT_MAGIC_RECORD), .pos = put64(pos),
 				   .len = put32((uint32_t)bytes),
 				   .lane = put16((uint16_t)cs->lane),
-				   .flags = put16(ADIT_RECORD_PAD),
+				   .flags = put16(record_flags(fs) | ADIT_RECORD_PAD),
 				   .nonce = put64(fs->log_nonce)};
 
 	r.crc = put32(fs->env->crc32c(cs->lane, (uint8_t *)&r + 4, sizeof r - 4));
@@ -555,6 +562,7 @@ static uint64_t write_record(struct adit_cs *cs, struct adit_vol_lane *vl, uint6
 	*r = (struct adit_record_pm){.magic = put32(ADIT_MAGIC_RECORD), .seq = put64(seq),
 				     .pos = put64(pos), .len = put32((uint32_t)cs->len),
 				     .lane = put16((uint16_t)cs->lane),
+				     .flags = put16(record_flags(fs)),
 				     .free_blocks = put32((uint32_t)(int32_t)cs->d_free_blocks),
 				     .used_inodes = put32((uint32_t)(int32_t)cs->d_used_inodes),
 				     .nonce = put64(fs->log_nonce)};

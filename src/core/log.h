@@ -85,6 +85,15 @@ void adit__apply_record(struct adit_fs *, const struct adit_record_pm *);
 /* NULL unless a valid record of this lane starts at pos. */
 const struct adit_record_pm *adit__record_at(const struct adit_fs *, uint32_t lane, uint64_t pos,
 					     bool check_crc);
+/* The slot that counts is the older one, and not because a crash tore the newer one: it was whole once.  What
+ * was freed before it may be in use again, so nothing is to be replayed over it.  Pre: the lanes' tails. */
+bool adit__log_knows_newer(struct adit_fs *, const struct adit_ckpt_pm *newest);
+/* Recovery's view of a lane, from vl->head on: where its chain of records ends. */
+uint64_t adit__log_end(struct adit_fs *, uint32_t lane);
+/* A record behind that end that was acknowledged, so that the one at the end is damaged; NULL: none.  A record
+ * is written when the one before it in its lane is durable, so a crash leaves none; damage to the very last one
+ * looks like a crash.  Seen across two records' bytes. */
+const struct adit_record_pm *adit__log_stray(struct adit_fs *, uint32_t lane, uint64_t end);
 uint64_t adit__record_end(const struct adit_fs *, const struct adit_record_pm *);
 
 const struct adit_ckpt_pm *adit__ckpt_slot(const struct adit_fs *, unsigned slot);

@@ -359,7 +359,7 @@ static int verify_inner(struct adit_fs *fs, const struct adit_node_pm *n, const 
 	return 0;
 }
 
-static bool record_len_fits(const struct adit_rec_pm *rec, uint8_t type)
+bool adit__record_len_fits(const struct adit_rec_pm *rec, uint8_t type)
 {
 	unsigned len = get16(rec->len);
 
@@ -395,7 +395,7 @@ static int verify_leaf(const struct adit_node_pm *n, const char **why)
 		if (at < top || at + sizeof *rec > ADIT_BLOCK)
 			return fail(why, "a slot points outside of the records", -EUCLEAN);
 		len = get16(rec->len);
-		if (!record_len_fits(rec, n->type) || len > ADIT_RECORD_MAX ||
+		if (!adit__record_len_fits(rec, n->type) || len > ADIT_RECORD_MAX ||
 		    at + len > ADIT_BLOCK)
 			return fail(why, "length of a record is impossible", -EUCLEAN);
 		len = (unsigned)round_up_u64(len, ADIT_RECORD_ALIGN);

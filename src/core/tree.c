@@ -356,6 +356,10 @@ int adit__tree_walk(struct adit_tree *t, struct adit_cs *cs, uint64_t from, adit
 				continue;
 			if (get64(rec->key) >= path.high)
 				break; /* a damaged tree: not its place */
+			if (i > 0 && get64(adit__leaf_rec(path.leaf, idx[i - 1])->key) ==
+					     get64(rec->key))
+				return adit__tree_bad(t, path.block[0], -EUCLEAN,
+						      "two records of one key");
 			err = visit(arg, rec);
 			if (err)
 				return err;

@@ -236,11 +236,11 @@ int subject_mkfs(struct subject *s, uint32_t lanes)
 
 int subject_open(struct subject *s)
 {
-	int err = adit__core_open(&s->fs, &s->pm, subject_env(), s, 0);
+	struct adit_fs *fs = NULL; /* s->fs says that it is open */
+	int err = adit__core_open(&fs, &s->pm, subject_env(), s, 0);
 
-	if (err) {
-		s->fs = NULL;
-	} else {
+	s->fs = err ? NULL : fs;
+	if (!err) {
 		s->fs->weak_hash_mask = subject_weak_hash;
 		s->fs->full_after = subject_full_after;
 		s->fs->full_room = subject_full_room;

@@ -50,7 +50,7 @@ HERE = Path(__file__).resolve().parent
 # Cheapest first; what a mutation without a known catcher meets. "crash TEXT": crash --only TEXT.
 QUICK = [
     "test_log", "test_persist", "test_turns", "test_making", "test_sets", "crash empty: create /n", "test_check",
-    "test_namei", "test_api", "crash dirty: create /n", "crash dirty: unlink /f", "crash orphan: unlink /f",
+    "test_namei", "test_api", "test_damaged_log", "test_tree", "crash dirty: create /n", "crash dirty: unlink /f", "crash orphan: unlink /f",
     "crash lanes: chmod /f", "crash reuse: write /f 0 30000", "crash steps: fallocate /f 8",
     "crash freed: write /f 0 4096", "test_file", "test_xattr", "test_counts", "crash checkpointed: checkpoint",
     "crash ringpad: chmod", "crash half: write /f 0 4096", "crash part: write /f 100 5000", "crash stepstree: unlink",
@@ -61,7 +61,7 @@ LONG = [
     "test_verify", "test_check_fields", "test_extent", "test_glance", "test_lock", "test_check_damage",
     "crash dirtydata", "crash lanes", "crash orphan", "crash checkpointed", "crash ringend", "crash ringpad",
     "crash half", "test_model", "crash reuse", "crash tmpfile", "crash full", "crash brimful", "crash dirtree",
-    "crash steps", "crash meet", "test_dir", "test_tree", "misuse", "fault_refuse", "crash", "test_file_crash",
+    "crash steps", "crash meet", "test_dir", "misuse", "fault_refuse", "crash", "test_file_crash",
 ]
 
 RECORDING = ("libadit_core_rec.a", "libadit_rec.a")

@@ -4,6 +4,7 @@
  * ends early, both copies of what there are two of.
  */
 #include "check_image.h"
+#include "core/tree_node.h"
 
 static void test_clean(void **state)
 {
@@ -58,6 +59,96 @@ static void test_lost_and_found(void **state)
 	assert_int_equal(touched_files(p.fs, &which), 0);
 	assert_clean(p.fs, "after the repair");
 	close_image(&p);
+}
+
+/* A file has taken the name already. */
+static void test_lost_and_found_is_a_file(void **state)
+{
+	struct adit_check_result res;
+	struct adit_inode_pm *few;
+	struct pool p;
+	uint64_t which;
+
+	(void)state;
+	open_image(&p);
+	make(p.fs, ADIT_INO_ROOT, "lost+found", S_IFREG | 0644, NULL);
+	few = adit__inode_slot(p.fs, lookup(p.fs, ADIT_INO_ROOT, "few"));
+	assert_int_equal(adit__core_close(p.fs), 0);
+	memset((uint8_t *)few + ADIT_INODE_SEAL_FROM, 0, ADIT_INODE_BYTES - ADIT_INODE_SEAL_FROM);
+	assert_int_equal(check(&p, ADIT_CHECK_REPAIR, &res, false), 0);
+	assert_int_equal(res.left, 0);
+	pool_open(&p);
+	assert_true(entries_in(p.fs, lookup(p.fs, ADIT_INO_ROOT, "lost+found.1")) > 0);
+	assert_int_equal(touched_files(p.fs, &which), 0);
+	assert_clean(p.fs, "after the repair");
+	close_image(&p);
+}
+
+/* The i-th extent of a file's last leaf, from the end, or in its inode, grows over what lies behind it; false:
+ * none. */
+static bool grow_extent(struct adit_fs *fs, uint64_t ino, unsigned i)
+{
+	struct adit_inode_pm *ip = adit__inode_slot(fs, ino);
+	struct adit_extent_inline_pm *e = &ip->fork.extents.extent[i];
+	struct adit_node_pm *node;
+	struct adit_rec_pm *rec;
+
+	if (adit__inode_fork(ip) == ADIT_FORK_EXTENTS) {
+		if (i >= get16(ip->fork.extents.count))
+			return false;
+		e->blocks = put32(get32(e->blocks) ^ 0x20);
+		return true;
+	}
+	if (adit__inode_fork(ip) != ADIT_FORK_TREE || !ADIT_S_ISREG(get32(ip->mode)))
+		return false;
+	node = adit__block_at(fs, adit_ptr_block(get64(ip->fork.tree.root)));
+	while (node->level > 0)
+		node = adit__block_at(
+			fs, adit_ptr_block(get64(adit__inner_entries(node)[get16(node->count) - 1].ptr)));
+	if (i >= get16(node->count))
+		return false;
+	rec = (struct adit_rec_pm *)((uint8_t *)node +
+				     adit__leaf_offset(node, get16(node->count) - 1 - i));
+	rec->c = put32(get32(rec->c) ^ 0x20);
+	return true;
+}
+
+/* One flipped bit, which the seal tells: only that file may lose something (I20). */
+static void test_grown_extents(void **state)
+{
+	struct adit_check_result res;
+	unsigned in_inode = 0, in_leaf = 0;
+	uint64_t which = 0;
+	struct pool p;
+
+	(void)state;
+	for (unsigned k = 0; k < nknown; k++) {
+		for (unsigned i = 0; i < 4; i++) {
+			uint64_t ino = known[k].ino;
+
+			open_image(&p);
+			if (adit__inode_fork(adit__inode_slot(p.fs, ino)) == ADIT_FORK_TREE)
+				in_leaf++;
+			else
+				in_inode++;
+			assert_int_equal(adit__core_settle(p.fs), 0);
+			if (!grow_extent(p.fs, ino, i)) {
+				close_image(&p);
+				break;
+			}
+			adit__core_abandon(p.fs);
+			assert_int_equal(check(&p, ADIT_CHECK_REPAIR, &res, false), 0);
+			assert_int_equal(res.left, 0);
+			pool_open(&p);
+			if (touched_files(p.fs, &which) > 1 || (which && which != ino))
+				fail_msg("extent %u of inode %llu grew: inode %llu has lost something",
+					 i, (unsigned long long)ino, (unsigned long long)which);
+			which = 0;
+			close_image(&p);
+		}
+	}
+	assert_true(in_inode > 20);
+	assert_true(in_leaf >= 4);
 }
 
 /* Two directories that contain each other. */
@@ -242,6 +333,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_clean),	  cmocka_unit_test(test_lost_and_found),
+		cmocka_unit_test(test_lost_and_found_is_a_file),
+		cmocka_unit_test(test_grown_extents),
 		cmocka_unit_test(test_circle),	  cmocka_unit_test(test_orphans),
 		cmocka_unit_test(test_preen),	  cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_both_copies), cmocka_unit_test(test_no_pool),

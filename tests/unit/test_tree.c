@@ -869,6 +869,43 @@ static void poke(struct bed *b, uint64_t *rng)
 	adit__op_end(&op);
 }
 
+static int count_records(void *arg, const struct adit_rec_pm *rec)
+{
+	(void)rec;
+	++*(unsigned *)arg;
+	return 0;
+}
+
+/* A leaf that says one key twice, with the right checksum: an error, not a cookie given twice. */
+static void test_key_twice(void **state)
+{
+	struct test_pool pool;
+	struct adit_node_pm *leaf;
+	struct adit_rec_pm *rec;
+	unsigned n = 0;
+	struct bed b;
+
+	(void)state;
+	test_pool_init(&pool, 16u << 20, false);
+	bed_init(&b, &pool, 9, ADIT_TREE_XATTR);
+	b.rng = 3;
+	b.keys = KEYS_RANDOM;
+	b.sizes = SIZES_SMALL;
+	b.target = 20;
+	while (b.m.n < 20)
+		run_op(&b);
+	assert_int_equal(b.t.level, 0);
+	assert_int_equal(adit__tree_walk(&b.t, NULL, 0, count_records, &n), 0);
+	assert_int_equal(n, 20);
+	leaf = adit__block_at(pool.fs, adit_ptr_block(b.t.root));
+	rec = (struct adit_rec_pm *)((uint8_t *)leaf + adit__leaf_offset(leaf, 7));
+	rec->key = adit__leaf_rec(leaf, 3)->key;
+	pool.quiet = true;
+	assert_int_equal(adit__tree_walk(&b.t, NULL, 0, count_records, &n), -EUCLEAN);
+	assert_true(n < 40);
+	test_pool_finish(&pool);
+}
+
 /* Every block of the tree, damaged: with and without a checksum that agrees. */
 static void test_damage(void **state)
 {
@@ -985,6 +1022,7 @@ int main(void)
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_shrinks),
 		cmocka_unit_test(test_no_space),
+		cmocka_unit_test(test_key_twice),
 		cmocka_unit_test(test_damage),
 		cmocka_unit_test(test_deep),
 	};
