@@ -883,6 +883,7 @@ static void test_key_twice(void **state)
 	struct adit_node_pm *leaf;
 	struct adit_rec_pm *rec;
 	unsigned n = 0;
+	uint64_t key;
 	struct bed b;
 
 	(void)state;
@@ -899,10 +900,16 @@ static void test_key_twice(void **state)
 	assert_int_equal(n, 20);
 	leaf = adit__block_at(pool.fs, adit_ptr_block(b.t.root));
 	rec = (struct adit_rec_pm *)((uint8_t *)leaf + adit__leaf_offset(leaf, 7));
+	key = get64(rec->key);
 	rec->key = adit__leaf_rec(leaf, 3)->key;
 	pool.quiet = true;
 	assert_int_equal(adit__tree_walk(&b.t, NULL, 0, count_records, &n), -EUCLEAN);
 	assert_true(n < 40);
+	rec->key = put64(key);
+	pool.quiet = false;
+	pool.reports = 0;
+	destroy(&b);
+	free(b.m.rec);
 	test_pool_finish(&pool);
 }
 
