@@ -511,8 +511,9 @@ static bool take(struct adit_cs *cs, uint64_t goal, uint64_t want, uint64_t min,
 }
 
 /* Claim count of the pool's free blocks, leaving the reserve alone. */
-static bool claim(struct adit_fs *fs, uint64_t *count, uint64_t min, unsigned flags)
+static bool claim(struct adit_cs *cs, uint64_t *count, uint64_t min, unsigned flags)
 {
+	struct adit_fs *fs = cs->fs;
 	uint64_t keep = flags & ADIT_ALLOC_RESERVE ? 0 : get64(fs->super.reserve_blocks);
 	uint64_t have = __atomic_load_n(&fs->vol->free_blocks, __ATOMIC_RELAXED), n;
 
@@ -522,8 +523,15 @@ static bool claim(struct adit_fs *fs, uint64_t *count, uint64_t min, unsigned fl
 		n = min_u64(*count, have - keep);
 	} while (!__atomic_compare_exchange_n(&fs->vol->free_blocks, &have, have - n, true,
 					      __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+	cs->set->claimed = n;
 	*count = n;
 	return true;
+}
+
+static void unclaim(struct adit_cs *cs, uint64_t count)
+{
+	__atomic_fetch_add(&cs->fs->vol->free_blocks, count, __ATOMIC_RELAXED);
+	cs->set->claimed = 0;
 }
 
 static bool refused(struct adit_fs *fs)
@@ -545,17 +553,16 @@ int adit__alloc_blocks(struct adit_cs *cs, uint64_t goal, uint64_t want, uint64_
 	for (int try = 0; try < 2; try++) {
 		uint64_t count = want;
 
-		if (claim(fs, &count, min, flags)) {
+		if (claim(cs, &count, min, flags)) {
 			struct adit_run run;
 
 			if (take(cs, goal, count, min, flags, &run)) {
-				__atomic_fetch_add(&fs->vol->free_blocks, count - run.count,
-						   __ATOMIC_RELAXED);
+				unclaim(cs, count - run.count);
 				adit__cs_alloc_entry(cs, ADIT_OP_ALLOC, run.block, run.count);
 				*out = run;
 				return 0;
 			}
-			__atomic_fetch_add(&fs->vol->free_blocks, count, __ATOMIC_RELAXED);
+			unclaim(cs, count);
 		}
 		/* Freed blocks wait for the checkpoint (quarantine). */
 		if (try == 0) {

@@ -74,7 +74,9 @@ struct adit_vol_lane {
 };
 struct adit_vol {
 	uint64_t incarnation;
-	uint64_t pad0[7];
+	uint32_t gate;	  /* odd while somebody repairs what a dead participant left (share.h) */
+	uint32_t stopped; /* see adit__has_stopped */
+	uint64_t pad0[6];
 	uint64_t seq; /* last sequence number drawn */
 	uint64_t pad1[7];
 	uint64_t c;	      /* checkpoint's C */
@@ -96,6 +98,42 @@ struct adit_vol {
 	struct adit_vol_lane lane[ADIT_LANES_MAX];
 	/* then the inode locks, one line each: struct adit_vol_stripe[] */
 };
+
+/*
+ * What the operation of one thread holds, for whoever has to end it after its process died.  Claimed by
+ * adit__op_begin, given back by adit__op_end.
+ */
+#define ADIT_OP_LOCKS 12
+#define ADIT_OP_IDLE 0u
+#define ADIT_OP_RUNNING 1u
+#define ADIT_OP_PARKED 2u /* waits: holds what it says and changes nothing */
+struct adit_vol_op {
+	uint64_t owner;	  /* incarnation:32 | participant + 1; of another incarnation: free */
+	uint32_t state;	  /* ADIT_OP_*, with the owner's */
+	uint32_t nlocks;
+	uint64_t lane;	  /* + 1; 0: none */
+	uint64_t pad[5];
+	uint64_t lock[ADIT_OP_LOCKS]; /* pool offset | 1 if exclusive */
+	uint64_t pad2[4];
+};
+ADIT_STATIC_ASSERT(sizeof(struct adit_vol_op) == 192, "three lines");
+/* What a lane's change set has taken from the volatile bitmaps and what is to be done when its record is
+ * applied.  A run is block:40 | count:24. */
+#define ADIT_CS_RUNS 500u
+struct adit_vol_set {
+	uint64_t claimed; /* blocks that are counted as taken and not yet in a run */
+	uint64_t notes;
+	uint64_t note[2]; /* inodes whose data the record holds (I8) */
+	uint64_t nruns;
+	uint64_t run[ADIT_CS_RUNS];
+	uint64_t pad[7];
+};
+ADIT_STATIC_ASSERT(sizeof(struct adit_vol_set) == ADIT_BLOCK, "a block");
+static inline uint64_t adit__run_word(uint64_t block, uint64_t count)
+{
+	return block << 24 | count;
+}
+
 struct adit_vol_stripe {
 	struct adit_lock lock;
 	uint64_t version; /* odd while somebody holds the lock exclusively */
@@ -133,7 +171,7 @@ struct adit_fs {
 	const struct adit_env *env;
 	void *report_ctx;
 	bool read_only;
-	bool failed; /* a fault hit while a record was applied: reopen; see adit__has_stopped */
+	bool failed; /* as vol->stopped: that may not be readable any more */
 	bool was_clean; /* when it was opened: closed, not killed */
 	bool careful; /* look before touching, and leave out what media errors took: in recovery, and
 			 once one was met */
@@ -157,12 +195,18 @@ struct adit_fs {
 	struct adit_root_pm *root;
 	struct adit_vol *vol;
 	struct adit_vol_stripe *stripe;
+	struct adit_vol_op *ops;
+	struct adit_vol_set *sets; /* by lane */
+	bool alone; /* the region is too small for sets: they are private, nobody can join */
+	uint32_t nops;
 	/* Private to this process. */
 	struct adit_cs **lane_cs; /* change set of each lane, made when first used */
 	uint64_t *verified;	  /* offsets whose CRC was found right */
 	uint64_t *verified_block; /* the same for offsets of blocks: a bit each */
 	uint64_t *cluster_cache;  /* where inode clusters lie; they never move */
 	uint64_t log_nonce;	  /* of the records of this opening */
+	uint32_t me;		  /* participant */
+	uint32_t op_of[64];	  /* slots used last, by thread: a hint */
 	struct adit_ckpt_work *ckpt_work;
 	uint32_t weak_hash_mask; /* tests: forces name collisions; 0 = off */
 	uint32_t full_after; /* tests: after so many bytes change sets have only full_room left; 0 = off */
@@ -175,11 +219,14 @@ struct adit_fs {
  * nobody may look. Read by anybody at any time. */
 static inline bool adit__has_stopped(const struct adit_fs *fs)
 {
-	return __atomic_load_n(&fs->failed, __ATOMIC_RELAXED);
+	return __atomic_load_n(&fs->failed, __ATOMIC_RELAXED) ||
+	       __atomic_load_n(&fs->vol->stopped, __ATOMIC_RELAXED);
 }
 static inline void adit__stop(struct adit_fs *fs)
 {
 	__atomic_store_n(&fs->failed, true, __ATOMIC_RELAXED);
+	if (fs->env->readable(fs->vol, sizeof(uint64_t)))
+		__atomic_store_n(&fs->vol->stopped, 1, __ATOMIC_RELAXED);
 }
 
 /* Neighbours are in use at the same time: they get lines of their own as far as there are lines. */
@@ -212,14 +259,15 @@ static inline uint64_t adit__offset_of(const struct adit_fs *fs, const void *p)
 
 /* ---- operations and locks (op.c) ----------------------------------------- */
 
-#define ADIT_OP_LOCKS 12
 struct adit_op {
 	struct adit_fs *fs;
 	struct adit_cs *cs; /* NULL while reading */
-	uint32_t nlocks;
-	struct adit_lock *lock[ADIT_OP_LOCKS];
-	bool exclusive[ADIT_OP_LOCKS];
+	struct adit_vol_op *held;
 };
+
+/* Slots for operations and lanes' reservations in a volatile region of so many bytes (mkfs, open); the rest
+ * are stripes.  *lanes_too: there is room for the reservations. */
+uint32_t adit__op_slots(uint64_t pool_blocks, uint64_t vol_bytes, uint32_t lanes, bool *lanes_too);
 
 void adit__op_begin(struct adit_op *, struct adit_fs *);
 /* Takes a lane; may run a checkpoint to make room.  Call with no lock held.

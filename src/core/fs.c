@@ -16,6 +16,7 @@ void adit__fs_geometry(struct adit_fs *fs)
 {
 	const struct adit_super_pm *s = &fs->super;
 	uint64_t stripes, bytes;
+	bool lanes_too;
 
 	memcpy(&fs->uuid_tag, s->uuid, 4);
 	fs->uuid_tag = get32((le32){fs->uuid_tag});
@@ -32,8 +33,16 @@ void adit__fs_geometry(struct adit_fs *fs)
 	fs->hash_seed = get64(s->hash_seed);
 	fs->root = adit__block_at(fs, get64(s->root_block));
 	fs->vol = adit__block_at(fs, get64(s->vol_start));
-	fs->stripe = (struct adit_vol_stripe *)(fs->vol + 1);
 	bytes = get64(s->vol_blocks) * ADIT_BLOCK - sizeof(struct adit_vol);
+	fs->nops = adit__op_slots(fs->pool_blocks, bytes, fs->lanes, &lanes_too);
+	fs->ops = (struct adit_vol_op *)(fs->vol + 1);
+	fs->alone = !lanes_too;
+	fs->stripe = (struct adit_vol_stripe *)(fs->ops + fs->nops);
+	if (lanes_too) {
+		fs->sets = (struct adit_vol_set *)(fs->ops + fs->nops);
+		fs->stripe = (struct adit_vol_stripe *)(fs->sets + fs->lanes);
+	}
+	bytes -= (uint64_t)((uint8_t *)fs->stripe - (uint8_t *)fs->ops);
 	for (stripes = 1; stripes * 2 * sizeof(struct adit_vol_stripe) <= bytes; stripes *= 2)
 		;
 	fs->stripe_mask = stripes - 1;
@@ -173,7 +182,9 @@ static int alloc_private(struct adit_fs *fs)
 	fs->verified = fs->env->alloc(ADIT_VERIFIED_SLOTS * sizeof *fs->verified);
 	fs->verified_block = fs->env->alloc((fs->pool_blocks + 63) / 64 * 8);
 	fs->cluster_cache = fs->env->alloc(ADIT_CLUSTER_CACHE * sizeof *fs->cluster_cache);
-	return fs->verified && fs->verified_block && fs->cluster_cache ? 0 : -ENOMEM;
+	if (fs->alone)
+		fs->sets = fs->env->alloc(fs->lanes * sizeof *fs->sets);
+	return fs->verified && fs->verified_block && fs->cluster_cache && fs->sets ? 0 : -ENOMEM;
 }
 
 /* Words of the region that are not tagged with the incarnation start here. */
@@ -366,6 +377,8 @@ static void fs_free(struct adit_fs *fs)
 	env->free(fs->verified);
 	env->free(fs->verified_block);
 	env->free(fs->cluster_cache);
+	if (fs->alone)
+		env->free(fs->sets);
 	env->free(fs);
 }
 

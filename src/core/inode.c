@@ -98,8 +98,11 @@ int adit__inode_get(struct adit_fs *fs, uint64_t ino, const struct adit_inode_pm
 	if (ino % ADIT_ICLUSTER_INODES == 0 || ino < ADIT_INO_ROOT ||
 	    ino >= get64_relaxed(&fs->root->next_ino))
 		return no_inode(fs, ino);
-	if (!ip)
-		return -EUCLEAN; /* its part of the table is lost: said where that was found */
+	if (!ip) {
+		adit__report(fs, "inode %llu: the inode table has lost its part",
+			     (unsigned long long)ino);
+		return -EUCLEAN;
+	}
 	offset = adit__offset_of(fs, ip);
 	if (ADIT_UNLIKELY(!adit__verified(fs, offset))) {
 		int err = adit__verify_inode(fs, ip, ino, &why);

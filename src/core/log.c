@@ -22,6 +22,7 @@
 
 #define CS_BUF_BYTES (ADIT_REC_MAX + 4096u)
 #define HEADER_BYTES sizeof(struct adit_record_pm)
+#define RUN_ROOM (ADIT_REC_MAX / ADIT_CS_RUNS)
 
 struct adit_cs *adit__cs_create(struct adit_fs *fs, uint32_t lane)
 {
@@ -37,6 +38,8 @@ struct adit_cs *adit__cs_create(struct adit_fs *fs, uint32_t lane)
 	cs->fs = fs;
 	cs->lane = lane;
 	cs->len = HEADER_BYTES;
+	cs->set = &fs->sets[lane];
+	cs->set->nruns = cs->set->notes = cs->set->claimed = 0;
 	return cs;
 }
 
@@ -64,7 +67,8 @@ size_t adit__cs_room(const struct adit_cs *cs)
 		return 0;
 	if (ADIT_UNLIKELY(cs->fs->full_after != 0) && used > cs->fs->full_after)
 		return cs->fs->full_room;
-	return ADIT_REC_MAX - used;
+	/* A run costs room in the set as well; counted so, each takes as little as a small entry. */
+	return min_u64(ADIT_REC_MAX - used, (ADIT_CS_RUNS - cs->set->nruns) * RUN_ROOM);
 }
 
 bool adit__cs_dirty(const struct adit_cs *cs)
@@ -162,13 +166,19 @@ void adit__cs_zero(struct adit_cs *cs, uint64_t offset, size_t len, uint8_t kind
 
 void adit__cs_alloc_entry(struct adit_cs *cs, uint8_t op, uint64_t block, uint64_t count)
 {
-	struct adit_entry_pm *e = entry_new(cs, 0);
+	struct adit_entry_pm *e = NULL;
 
+	if (op == ADIT_OP_ALLOC && cs->set->nruns == ADIT_CS_RUNS)
+		cs->err = -E2BIG;
+	else
+		e = entry_new(cs, 0);
 	if (!e) {
 		if (op == ADIT_OP_ALLOC)
 			adit__alloc_unreserve(cs->fs, block, count);
 		return;
 	}
+	if (op == ADIT_OP_ALLOC)
+		cs->set->run[cs->set->nruns++] = adit__run_word(block, count);
 	*e = (struct adit_entry_pm){.where = put64(block), .len = put32((uint32_t)count),
 				    .op = op, .kind = ADIT_KIND_BITMAP};
 	cs->d_free_blocks += op == ADIT_OP_FREE ? (int64_t)count : -(int64_t)count;
@@ -181,14 +191,16 @@ void adit__cs_count_inodes(struct adit_cs *cs, int delta)
 
 void adit__cs_note_data(struct adit_cs *cs, uint64_t ino)
 {
-	for (unsigned i = 0; i < cs->notes; i++)
-		if (cs->note_data[i] == ino)
+	struct adit_vol_set *set = cs->set;
+
+	for (unsigned i = 0; i < set->notes; i++)
+		if (set->note[i] == ino)
 			return;
-	if (cs->notes == 2) {
+	if (set->notes == 2) {
 		cs->err = -E2BIG;
 		return;
 	}
-	cs->note_data[cs->notes++] = ino;
+	set->note[set->notes++] = ino;
 }
 
 static uint64_t intent_offset(const struct adit_fs *fs, uint32_t lane)
@@ -481,7 +493,8 @@ static void forget(struct adit_cs *cs)
 	cs->err = 0;
 	cs->fresh = cs->data = false;
 	cs->d_free_blocks = cs->d_used_inodes = 0;
-	cs->ntouched = cs->ninodes = cs->nshadows = cs->notes = 0;
+	cs->ntouched = cs->ninodes = cs->nshadows = 0;
+	cs->set->nruns = cs->set->notes = 0;
 }
 
 void adit__cs_drop(struct adit_cs *cs)
@@ -489,12 +502,11 @@ void adit__cs_drop(struct adit_cs *cs)
 	/* What was stored already must not arrive after what the blocks' next owner stores. */
 	if (cs->fresh || cs->data)
 		adit__pm_fence(&cs->fs->pm);
-	for (size_t at = HEADER_BYTES; at < cs->len;) {
-		const struct adit_entry_pm *e = adit__entry_at(cs->buf, at);
+	while (cs->set->nruns > 0) {
+		uint64_t run = cs->set->run[cs->set->nruns - 1];
 
-		if (e->op == ADIT_OP_ALLOC)
-			adit__alloc_unreserve(cs->fs, get64(e->where), get32(e->len));
-		at += adit__entry_bytes(e);
+		adit__alloc_unreserve(cs->fs, run >> 24, run & 0xffffff);
+		cs->set->nruns--;
 	}
 	forget(cs);
 }
@@ -576,8 +588,8 @@ static uint64_t write_record(struct adit_cs *cs, struct adit_vol_lane *vl, uint6
 
 static void apply_notes(struct adit_cs *cs, uint64_t seq)
 {
-	for (unsigned i = 0; i < cs->notes; i++) {
-		struct adit_inode_pm *ip = adit__inode_slot(cs->fs, cs->note_data[i]);
+	for (unsigned i = 0; i < cs->set->notes; i++) {
+		struct adit_inode_pm *ip = adit__inode_slot(cs->fs, cs->set->note[i]);
 
 		if (ip)
 			adit__pm_max64(&cs->fs->pm, &ip->data_seq, seq);

@@ -39,8 +39,7 @@ struct adit_cs {
 	bool applying; /* committed, not yet applied in full */
 	int err;
 	int64_t d_free_blocks, d_used_inodes;
-	uint64_t note_data[2];
-	uint32_t notes;
+	struct adit_vol_set *set; /* what whoever ends it for a dead process needs */
 	uint32_t ntouched, ninodes, nshadows;
 	size_t len; /* bytes of buf in use, record header included */
 	uint8_t *buf;

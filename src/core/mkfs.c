@@ -63,7 +63,12 @@ static void lay_out(struct adit_super_pm *s)
 {
 	uint64_t blocks = get64(s->pool_blocks), at = FIRST_FREE;
 	uint64_t stripes = blocks < 16384 ? 64 : blocks < 262144 ? 512 : 4096;
-	uint64_t vol = sizeof(struct adit_vol) + stripes * sizeof(struct adit_vol_stripe);
+	uint32_t lanes = get32(s->lanes);
+	uint64_t vol = sizeof(struct adit_vol) + lanes * sizeof(struct adit_vol_set) +
+		       stripes * sizeof(struct adit_vol_stripe);
+	bool lanes_too;
+
+	vol += adit__op_slots(blocks, UINT64_MAX, lanes, &lanes_too) * sizeof(struct adit_vol_op);
 
 	s->ckpt_start = put64(8);
 	s->root_block = put64(10);

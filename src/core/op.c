@@ -10,19 +10,100 @@
 #include "core/linux_abi.h"
 #include "core/log.h"
 
+/* ---- slots ------------------------------------------------------------------- */
+
+uint32_t adit__op_slots(uint64_t pool_blocks, uint64_t vol_bytes, uint32_t lanes, bool *lanes_too)
+{
+	uint64_t n = pool_blocks < 16384 ? 256 : pool_blocks < 262144 ? 2048 : 4096;
+	uint64_t sets = lanes * sizeof(struct adit_vol_set);
+	uint64_t least = sizeof(struct adit_vol_stripe);
+
+	*lanes_too = vol_bytes > sets && vol_bytes - sets >= n * sizeof(struct adit_vol_op) + least;
+	/* Made before there were slots: a few, for this process alone. */
+	if (!*lanes_too)
+		n = min_u64(n, max_u64((vol_bytes - least) / 2 / sizeof(struct adit_vol_op), 1));
+	return (uint32_t)n;
+}
+
+static uint64_t owner_word(const struct adit_fs *fs)
+{
+	return (uint64_t)fs->incarnation << 32 | (fs->me + 1);
+}
+
+/* One of ours that is idle, or one that is nobody's. */
+static bool claim_slot(const struct adit_fs *fs, struct adit_vol_op *slot)
+{
+	uint64_t me = owner_word(fs), owner = __atomic_load_n(&slot->owner, __ATOMIC_RELAXED);
+	uint32_t idle = ADIT_OP_IDLE;
+
+	if (owner == me)
+		return __atomic_compare_exchange_n(&slot->state, &idle, ADIT_OP_RUNNING, false,
+						   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	if (owner >> 32 == fs->incarnation && owner != (uint64_t)fs->incarnation << 32)
+		return false;
+	/* Running first: once it is ours, other threads of ours may look for an idle one. */
+	if (!__atomic_compare_exchange_n(&slot->owner, &owner, UINT64_MAX, false, __ATOMIC_ACQUIRE,
+					 __ATOMIC_RELAXED))
+		return false;
+	slot->nlocks = 0;
+	slot->lane = 0;
+	__atomic_store_n(&slot->state, ADIT_OP_RUNNING, __ATOMIC_RELAXED);
+	__atomic_store_n(&slot->owner, me, __ATOMIC_SEQ_CST);
+	return true;
+}
+
+static struct adit_vol_op *find_slot(struct adit_fs *fs, uint32_t *hint)
+{
+	for (;;) {
+		/* Threads of a process begin apart from each other, processes too. */
+		uint32_t first = (fs->me * 8 + (uint32_t)(hint - fs->op_of)) % fs->nops;
+
+		for (uint32_t i = 0; i < fs->nops; i++) {
+			uint32_t at = first + i < fs->nops ? first + i : first + i - fs->nops;
+
+			if (claim_slot(fs, &fs->ops[at])) {
+				__atomic_store_n(hint, at, __ATOMIC_RELAXED);
+				return &fs->ops[at];
+			}
+		}
+		fs->env->yield();
+	}
+}
+
+static struct adit_vol_op *take_slot(struct adit_fs *fs)
+{
+	uint32_t *hint = &fs->op_of[fs->env->thread_hint() % 64];
+	struct adit_vol_op *slot = &fs->ops[__atomic_load_n(hint, __ATOMIC_RELAXED)];
+	uint32_t idle = ADIT_OP_IDLE;
+
+	if (ADIT_LIKELY(__atomic_load_n(&slot->owner, __ATOMIC_RELAXED) == owner_word(fs) &&
+			__atomic_compare_exchange_n(&slot->state, &idle, ADIT_OP_RUNNING, false,
+						    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)))
+		return slot;
+	return find_slot(fs, hint);
+}
+
+static void give_slot(struct adit_vol_op *slot)
+{
+	__atomic_store_n(&slot->state, ADIT_OP_IDLE, __ATOMIC_RELEASE);
+}
+
 /* ---- the operation's memory of its locks ------------------------------------ */
+
+static struct adit_lock *lock_of(const struct adit_op *op, uint32_t i)
+{
+	return adit__at(op->fs, op->held->lock[i] & ~1ull);
+}
 
 static void remember(struct adit_op *op, struct adit_lock *lock, bool exclusive)
 {
-	op->lock[op->nlocks] = lock;
-	op->exclusive[op->nlocks] = exclusive;
-	op->nlocks++;
+	op->held->lock[op->held->nlocks++] = adit__offset_of(op->fs, lock) | exclusive;
 }
 
 bool adit__op_holds(const struct adit_op *op, const struct adit_lock *lock)
 {
-	for (uint32_t i = 0; i < op->nlocks; i++)
-		if (op->lock[i] == lock)
+	for (uint32_t i = 0; i < op->held->nlocks; i++)
+		if (lock_of(op, i) == lock)
 			return true;
 	return false;
 }
@@ -74,12 +155,11 @@ static void end_changes(struct adit_lock *lock)
 
 static void unlock_nth(struct adit_op *op, uint32_t i)
 {
-	struct adit_lock *lock = op->lock[i];
-	bool exclusive = op->exclusive[i];
+	struct adit_lock *lock = lock_of(op, i);
+	bool exclusive = op->held->lock[i] & 1;
 
-	op->nlocks--;
-	op->lock[i] = op->lock[op->nlocks];
-	op->exclusive[i] = op->exclusive[op->nlocks];
+	op->held->nlocks--;
+	op->held->lock[i] = op->held->lock[op->held->nlocks];
 	if (exclusive && is_inode_lock(op, lock))
 		end_changes(lock);
 	op->fs->env->unlock(lock, exclusive);
@@ -87,8 +167,8 @@ static void unlock_nth(struct adit_op *op, uint32_t i)
 
 void adit__op_unlock_one(struct adit_op *op, struct adit_lock *lock)
 {
-	for (uint32_t i = 0; i < op->nlocks; i++)
-		if (op->lock[i] == lock) {
+	for (uint32_t i = 0; i < op->held->nlocks; i++)
+		if (lock_of(op, i) == lock) {
 			unlock_nth(op, i);
 			return;
 		}
@@ -126,15 +206,15 @@ void adit__unlock_below(struct adit_fs *fs, struct adit_lock *lock, bool exclusi
 
 void adit__op_unlock_aux(struct adit_op *op)
 {
-	for (uint32_t i = op->nlocks; i-- > 0;)
-		if (!is_inode_lock(op, op->lock[i]))
+	for (uint32_t i = op->held->nlocks; i-- > 0;)
+		if (!is_inode_lock(op, lock_of(op, i)))
 			unlock_nth(op, i);
 }
 
 void adit__op_unlock(struct adit_op *op)
 {
-	while (op->nlocks > 0)
-		unlock_nth(op, op->nlocks - 1);
+	while (op->held->nlocks > 0)
+		unlock_nth(op, op->held->nlocks - 1);
 }
 
 /* ---- inode locks --------------------------------------------------------------- */
@@ -226,9 +306,9 @@ bool adit__trylock_inode(struct adit_op *op, uint64_t ino, bool exclusive)
 {
 	struct adit_lock *lock = adit__inode_lock_of(op->fs, ino);
 
-	for (uint32_t i = 0; i < op->nlocks; i++)
-		if (op->lock[i] == lock)
-			return op->exclusive[i] || !exclusive;
+	for (uint32_t i = 0; i < op->held->nlocks; i++)
+		if (lock_of(op, i) == lock)
+			return op->held->lock[i] & 1 || !exclusive;
 	if (!adit__op_trylock(op, lock, exclusive))
 		return false;
 	if (exclusive)
@@ -242,8 +322,15 @@ void adit__op_begin(struct adit_op *op, struct adit_fs *fs)
 {
 	op->fs = fs;
 	op->cs = NULL;
-	op->nlocks = 0;
+	op->held = take_slot(fs);
 	*fs->env->current_op() = op;
+}
+
+static void end(struct adit_op *op)
+{
+	*op->fs->env->current_op() = NULL;
+	op->held->lane = 0;
+	give_slot(op->held);
 }
 
 /* The lane is locked: its change set becomes the operation's. */
@@ -258,6 +345,7 @@ static int use_lane(struct adit_op *op, uint32_t lane)
 		return -ENOMEM;
 	}
 	op->cs = fs->lane_cs[lane];
+	op->held->lane = lane + 1;
 	return 0;
 }
 
@@ -292,14 +380,11 @@ int adit__op_begin_write(struct adit_op *op, struct adit_fs *fs)
 {
 	int err;
 
-	op->cs = NULL;
-	op->fs = fs;
-	op->nlocks = 0;
 	if (fs->read_only)
 		return -EROFS;
 	if (adit__has_stopped(fs))
 		return -EIO;
-	*fs->env->current_op() = op;
+	adit__op_begin(op, fs);
 	err = take_lane(op);
 	while (!err && !adit__lane_has_room(fs, op->cs->lane)) {
 		err = adit__checkpoint(fs);
@@ -321,7 +406,7 @@ static bool checkpoint_is_due(const struct adit_fs *fs, uint32_t lane)
 void adit__op_end_read(struct adit_op *op)
 {
 	adit__op_unlock(op);
-	*op->fs->env->current_op() = NULL;
+	end(op);
 }
 
 void adit__op_abort(struct adit_op *op)
@@ -352,10 +437,11 @@ void adit__op_end(struct adit_op *op)
 	}
 	adit__op_unlock(op);
 	if (op->cs) {
+		op->held->lane = 0;
 		fs->env->unlock(&fs->vol->lane[op->cs->lane].lock, true);
 		op->cs = NULL;
 	}
 	if (due)
 		adit__checkpoint_due(fs);
-	*fs->env->current_op() = NULL;
+	end(op);
 }

@@ -143,7 +143,7 @@ static int verify_super_areas(const struct adit_super_pm *s, uint64_t blocks, ui
 				return fail(why, "areas overlap", -EUCLEAN);
 	}
 	if (get64(s->vol_blocks) * ADIT_BLOCK <
-	    sizeof(struct adit_vol) + sizeof(struct adit_vol_stripe))
+	    sizeof(struct adit_vol) + sizeof(struct adit_vol_op) + sizeof(struct adit_vol_stripe))
 		return fail(why, "the volatile region is too small", -EUCLEAN);
 	return 0;
 }

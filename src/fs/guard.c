@@ -33,12 +33,8 @@ void adit__guard_install(void)
  * left waiting for us. */
 static void give_up(struct adit_fs *fs, struct adit_op *op)
 {
-	adit__current_op = NULL;
 	adit__stop(fs);
-	while (op->nlocks > 0) {
-		op->nlocks--;
-		fs->env->unlock(op->lock[op->nlocks], op->exclusive[op->nlocks]);
-	}
+	adit__op_end_read(op);
 }
 
 int adit__after_fault(struct adit_pool *pool, const struct adit_sigbus_frame *frame)

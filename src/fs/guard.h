@@ -25,13 +25,14 @@ int adit__after_fault(struct adit_pool *pool, const struct adit_sigbus_frame *fr
 	do {                                                                    \
 		struct adit_sigbus_frame guard_;                                \
                                                                                 \
-		/* A stopped pool holds half a change: nobody may look.  */     \
-		if ((pool)->fs != NULL && adit__has_stopped((pool)->fs)) {                 \
-			(result) = -EIO;                                        \
-		} else if (ADIT_SIGBUS_TRY(&guard_, &(pool)->media)) {          \
+		if (ADIT_SIGBUS_TRY(&guard_, &(pool)->media)) {                         \
 			(result) = adit__after_fault((pool), &guard_);          \
 		} else {                                                        \
-			(result) = (work);                                      \
+			/* A stopped pool holds half a change: nobody may look.  */ \
+			if ((pool)->fs != NULL && adit__has_stopped((pool)->fs))   \
+				(result) = -EIO;                                \
+			else                                                    \
+				(result) = (work);                              \
 			ADIT_SIGBUS_END(&guard_);                               \
 		}                                                               \
 	} while (0)

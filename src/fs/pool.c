@@ -211,6 +211,20 @@ static ADIT_NOINLINE int close_guarded(struct adit_pool *pool)
 	return rc;
 }
 
+static int stopped(const struct adit_fs *fs)
+{
+	return adit__has_stopped(fs);
+}
+
+/* Outside of any call: the word lies in the pool. */
+static bool has_stopped(struct adit_pool *pool)
+{
+	int rc;
+
+	ADIT_GUARD(pool, rc, stopped(pool->fs));
+	return rc != 0;
+}
+
 int adit_close(struct adit_pool *pool)
 {
 	int rc = 0, error;
@@ -218,7 +232,7 @@ int adit_close(struct adit_pool *pool)
 	if (pool == NULL)
 		return 0;
 	adit__fds_finish(pool);
-	if (adit__has_stopped(pool->fs)) {
+	if (has_stopped(pool)) {
 		/* What the log holds must be applied from the start: leave it to the next open. */
 		adit__core_abandon(pool->fs);
 		rc = -EIO;
@@ -289,7 +303,7 @@ int adit_info(struct adit_pool *pool, struct adit_pool_info *out)
 	(void)rc;
 	out->was_clean = pool->was_clean;
 	out->read_only = fs->read_only;
-	out->failed = adit__has_stopped(fs);
+	out->failed = has_stopped(pool);
 	out->open_files = __atomic_load_n(&pool->fds.open, __ATOMIC_RELAXED);
 	return 0;
 }

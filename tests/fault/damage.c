@@ -273,17 +273,6 @@ static bool is_metadata(uint64_t block)
 	}
 }
 
-/* What went wrong once. */
-static void kept(void)
-{
-	static const struct damage row[] = {
-		{912, 2189, FLIP0 + 2}, /* an extent grew over another file's blocks */
-	};
-
-	for (unsigned i = 0; i < sizeof row / sizeof *row; i++)
-		one(&row[i]);
-}
-
 /* By chance, but each kind of structure as often as the others; headers are denser than the rest. */
 static void by_chance(uint64_t seed, uint64_t at_least)
 {
@@ -363,7 +352,6 @@ int main(int argc, char **argv)
 		d.kind = (enum kind)kind;
 		one(&d);
 	} else {
-		kept();
 		by_chance(seed, 400);
 	}
 	sum = write_proof(seed);

@@ -278,9 +278,9 @@ static void test_inode_locks_ascend(void **state)
 			ino[k] = 2 + pool_random(&random) % 1000;
 		adit__op_begin(&op, p.fs);
 		adit__lock_inodes(&op, ino, 4, 0x5);
-		assert_true(op.nlocks > 0);
-		for (unsigned k = 1; k < op.nlocks; k++)
-			assert_true(op.lock[k - 1] < op.lock[k]);
+		assert_true(op.held->nlocks > 0);
+		for (unsigned k = 1; k < op.held->nlocks; k++)
+			assert_true(op.held->lock[k - 1] < op.held->lock[k]);
 		adit__op_end(&op);
 	}
 	adit__core_abandon(p.fs);
