@@ -25,8 +25,12 @@
  *  - Threads. Every function may be called from any thread at any time, adit_close excepted: no other
  *    call on that pool may be under way or begin. Calls on different files and directories do not
  *    wait for each other. A handle is not valid in a child after fork(2).
- *  - One opener. A pool is open for writing in one process, once; others get -EBUSY, even when they
- *    only want to read. Any number may have it open for reading only.
+ *  - Processes. Any number of processes (1,024 from a pool of 1 GiB on, 512 from 64 MiB on, else 64; a
+ *    process that opens twice counts twice) have a pool open for writing and work on it as threads do. A
+ *    process may die at any moment: whoever waits for what it held looks after that, within some tens of
+ *    milliseconds. Who opens for reading only does so while nobody writes, and the other way round
+ *    (-EBUSY otherwise). A child that fork(2) made keeps the death of its parent from being noticed
+ *    as long as it lives and has not called execve(2).
  *  - Descriptors belong to a pool handle; they are not file descriptors of the process. The lowest
  *    free number is taken, from 0. They are gone after adit_close.
  *  - Paths. AT_FDCWD, absolute paths and absolute symbolic links start at the pool's root, and ".." at
@@ -120,7 +124,11 @@ struct adit_open_options {
  * adit_open_fd takes an open descriptor instead (a memfd, ...) and opens it anew for itself, with its
  * own locks; the caller's stays the caller's.
  *
- * -EBUSY	open elsewhere, or owned by a kernel
+ * While another process opens, closes or repairs the pool, this one waits.
+ *
+ * -EBUSY	fsck or mkfs works on it; open for writing elsewhere and RDONLY asked for, or for reading
+ *		only elsewhere; owned by a kernel; another process has been opening it for a minute
+ * -EMFILE	as many processes as can have it open
  * -EMEDIUMTYPE	this is no Adit pool
  * -EUCLEAN	both superblocks, or another structure without which nothing works, are damaged
  * -EOPNOTSUPP	a version or an incompatible feature that this library does not know (reported by name)

@@ -37,7 +37,15 @@ static int open_pool(struct open_pool *p)
 		.report_ctx = p->name,
 	};
 
-	return adit_open(p->name, &options, &p->pool);
+	int rc = adit_open(p->name, &options, &p->pool);
+
+	/* Somebody writes: look as one of them. */
+	if (rc == -EBUSY && p->mode == CLI_READ) {
+		options.flags = 0;
+		if (adit_open(p->name, &options, &p->pool) == 0)
+			rc = 0;
+	}
+	return rc;
 }
 
 int cli_open_path(struct cli_path *path, int mode)

@@ -242,21 +242,59 @@ static bool group_is_readable(struct adit_fs *fs, uint32_t group)
 	return false;
 }
 
-/* Build the volatile bitmap on first touch; group locked. */
-static void vol_group_build(struct adit_fs *fs, uint32_t group, struct adit_vol_group *v)
+static void vol_from_medium(struct adit_fs *fs, uint32_t group, const struct adit_vol_group *v)
 {
 	uint64_t *map = adit__group_vol_bitmap(fs, group);
 	const le64 *from = adit__block_at(fs, adit__group_bitmap_block(fs, group));
-	uint32_t words = (uint32_t)(fs->group_blocks / 64);
 
-	v->bad = !group_is_readable(fs, group) || !group_bitmap_is_right(fs, group);
-	for (uint32_t i = 0; i < words; i++)
+	for (uint32_t i = 0; i < fs->group_blocks / 64; i++)
 		map[i] = v->bad ? ~0ull : get64_relaxed(&from[i]);
 	fill_bits(map, 0, fixed_blocks_of(fs, group));
 	fill_bits(map, adit__group_blocks_of(fs, group), fs->group_blocks);
+}
+
+/* Build the volatile bitmap on first touch; group locked. */
+static void vol_group_build(struct adit_fs *fs, uint32_t group, struct adit_vol_group *v)
+{
+	v->bad = !group_is_readable(fs, group) || !group_bitmap_is_right(fs, group);
+	vol_from_medium(fs, group, v);
 	vol_group_count(fs, group, v);
 	v->cursor = 0;
 	__atomic_store_n(&v->incarnation, fs->incarnation, __ATOMIC_RELEASE);
+}
+
+static bool vol_is_built(const struct adit_fs *fs, uint32_t group)
+{
+	return __atomic_load_n(&adit__group_vol(fs, group)->incarnation, __ATOMIC_ACQUIRE) ==
+	       fs->incarnation;
+}
+
+void adit__vol_reset(struct adit_fs *fs)
+{
+	for (uint32_t i = 0; i < fs->groups; i++)
+		if (vol_is_built(fs, i))
+			vol_from_medium(fs, i, adit__group_vol(fs, i));
+}
+
+void adit__vol_keep(struct adit_fs *fs, uint64_t block, uint64_t count)
+{
+	fs->vol->free_blocks -= count;
+	while (count > 0) {
+		uint64_t bit = block & (fs->group_blocks - 1);
+		uint64_t n = min_u64(count, fs->group_blocks - bit);
+
+		if (vol_is_built(fs, group_of(fs, block)))
+			fill_bits(adit__group_vol_bitmap(fs, group_of(fs, block)), bit, bit + n);
+		block += n;
+		count -= n;
+	}
+}
+
+void adit__vol_count(struct adit_fs *fs)
+{
+	for (uint32_t i = 0; i < fs->groups; i++)
+		if (vol_is_built(fs, i))
+			vol_group_count(fs, i, adit__group_vol(fs, i));
 }
 
 static struct adit_vol_group *group_lock(struct adit_fs *fs, uint32_t group)

@@ -36,6 +36,12 @@ void adit__bitmap_seal(struct adit_fs *, uint64_t block);
 void adit__bitmap_where(struct adit_fs *, uint64_t block, uint64_t *bitmap_block_offset,
 			uint64_t *word_offset, uint64_t *seal_offset);
 
+/* The volatile bitmaps anew, of groups that have one: what the persistent ones say, then what else is not to be
+ * given away (that is taken off vol->free_blocks), then the counts. */
+void adit__vol_reset(struct adit_fs *);
+void adit__vol_keep(struct adit_fs *, uint64_t block, uint64_t count);
+void adit__vol_count(struct adit_fs *);
+
 /* Geometry. */
 uint64_t adit__group_header_block(const struct adit_fs *, uint32_t group);
 uint64_t adit__group_replica_block(const struct adit_fs *, uint32_t group);

@@ -39,6 +39,7 @@ struct ckpt_touched {
 struct adit_ckpt_work {
 	uint32_t ntouched;
 	bool frees; /* some record frees blocks */
+	uint64_t repairs; /* vol->repairs when this checkpoint began */
 	struct ckpt_touched touched[TOUCHED_MAX];
 	uint16_t slot_of[TOUCHED_SLOTS]; /* hash of the block: index in touched + 1, 0 none */
 	struct adit_ckpt_pm slot;	     /* the newest, as stored */
@@ -435,7 +436,8 @@ static void touch_entry(struct adit_fs *fs, const struct adit_entry_pm *e)
 
 static void release_entry(struct adit_fs *fs, const struct adit_entry_pm *e)
 {
-	if (e->op == ADIT_OP_FREE)
+	/* Who repairs while we wait for a group has given back all that lies below C. */
+	if (e->op == ADIT_OP_FREE && fs->ckpt_work->repairs == fs->vol->repairs)
 		adit__alloc_unreserve(fs, get64(e->where), get32(e->len));
 }
 
@@ -477,7 +479,11 @@ static void checkpoint_to(struct adit_fs *fs, uint64_t c)
 	struct adit_ckpt_work *w = fs->ckpt_work;
 	struct adit_ckpt_pm *k = &w->making;
 
+	/* Another process may have written it. */
+	if (get64(w->slot.generation) != fs->vol->generation)
+		memcpy(&w->slot, adit__ckpt_slot(fs, fs->vol->generation % 2), ckpt_bytes(fs));
 	*k = w->slot;
+	w->repairs = fs->vol->repairs;
 	w->frees = false;
 	w->d_free_blocks = w->d_used_inodes = 0;
 	touched_forget(w); /* a media fault may have left something */
@@ -553,7 +559,7 @@ int adit__data_settled(struct adit_fs *fs, const struct adit_inode_pm *ip)
 
 /* ---- opening and recovery ------------------------------------------------------ */
 
-int adit__log_init(struct adit_fs *fs)
+int adit__log_join(struct adit_fs *fs)
 {
 	const struct adit_ckpt_pm *k = adit__ckpt_newest(fs);
 
@@ -567,6 +573,17 @@ int adit__log_init(struct adit_fs *fs)
 		return -ENOMEM;
 	memcpy(&fs->ckpt_work->slot, k, ckpt_bytes(fs));
 	fs->log_nonce = get64(k->nonce);
+	return 0;
+}
+
+int adit__log_init(struct adit_fs *fs)
+{
+	const struct adit_ckpt_pm *k;
+	int err = adit__log_join(fs);
+
+	if (err)
+		return err;
+	k = &fs->ckpt_work->slot;
 	fs->vol->seq = fs->vol->c = get64(k->c);
 	fs->vol->ckpt_count = 0;
 	fs->vol->generation = get64(k->generation);

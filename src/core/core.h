@@ -47,6 +47,8 @@ struct adit_env {
 	bool (*trylock)(struct adit_lock *, uint32_t incarnation, bool exclusive);
 	void (*unlock)(struct adit_lock *, bool exclusive);
 	void (*yield)(void);
+	/* Until vol->gate is even. */
+	void (*wait_gate)(struct adit_fs *);
 	/* May these bytes of the pool be touched?  False: a media error lies there. */
 	bool (*readable)(const void *, size_t bytes);
 	uint32_t (*thread_hint)(void); /* small number, stable per thread */
@@ -56,6 +58,12 @@ struct adit_env {
 	/* One line, without newline: which structure, where, why. */
 	void (*report)(void *ctx, const char *format, ...) ADIT_PRINTF(2, 3);
 };
+
+/* The state of a lock word; share/lock.c tells how it is used. */
+#define ADIT_LOCK_WRITER 0x80000000u	/* held exclusively */
+#define ADIT_LOCK_WAITING 0x40000000u	/* a writer waits: no new readers */
+#define ADIT_LOCK_SLEEPERS 0x20000000u	/* somebody may sleep in the futex */
+#define ADIT_LOCK_READERS 0x1fffffffu	/* how many hold it shared */
 
 /* ---- volatile region ---------------------------------------------------- */
 
@@ -76,7 +84,8 @@ struct adit_vol {
 	uint64_t incarnation;
 	uint32_t gate;	  /* odd while somebody repairs what a dead participant left (share.h) */
 	uint32_t stopped; /* see adit__has_stopped */
-	uint64_t pad0[6];
+	uint64_t repairs; /* how many there were */
+	uint64_t pad0[5];
 	uint64_t seq; /* last sequence number drawn */
 	uint64_t pad1[7];
 	uint64_t c;	      /* checkpoint's C */
@@ -98,6 +107,16 @@ struct adit_vol {
 	struct adit_vol_lane lane[ADIT_LANES_MAX];
 	/* then the inode locks, one line each: struct adit_vol_stripe[] */
 };
+
+/* Who has the pool open for writing.  Alive as long as it holds the kernel's lock of its byte (share). */
+struct adit_vol_participant {
+	uint64_t owner; /* incarnation:32 | 1; of another incarnation: free */
+	uint64_t pid;	/* in its own namespace: for people */
+	int64_t since_ns;
+	char name[24];
+	uint64_t pad[2];
+};
+ADIT_STATIC_ASSERT(sizeof(struct adit_vol_participant) == 64, "a line");
 
 /*
  * What the operation of one thread holds, for whoever has to end it after its process died.  Claimed by
@@ -165,6 +184,7 @@ ADIT_STATIC_ASSERT(sizeof(struct adit_vol_group) <= ADIT_BLOCK, "one block");
 #endif
 
 struct adit_ckpt_work; /* log.c */
+struct adit_share;
 
 struct adit_fs {
 	struct adit_pm pm; /* first: base and size of the mapping */
@@ -199,6 +219,9 @@ struct adit_fs {
 	struct adit_vol_set *sets; /* by lane */
 	bool alone; /* the region is too small for sets: they are private, nobody can join */
 	uint32_t nops;
+	uint32_t nparticipants;
+	struct adit_vol_participant *participants;
+	struct adit_share *share; /* who looks after the others; NULL: nobody else is there */
 	/* Private to this process. */
 	struct adit_cs **lane_cs; /* change set of each lane, made when first used */
 	uint64_t *verified;	  /* offsets whose CRC was found right */
@@ -265,6 +288,11 @@ struct adit_op {
 	struct adit_vol_op *held;
 };
 
+/* Waiting, in an operation: others may take it that nothing changes (repair.c). */
+void adit__op_park(struct adit_op *);
+void adit__op_unpark(struct adit_op *);
+/* One that was inherited: see adit__repair. */
+int adit__op_begin_inherited(struct adit_op *, struct adit_fs *, uint32_t slot) ADIT_MUST_CHECK;
 /* Slots for operations and lanes' reservations in a volatile region of so many bytes (mkfs, open); the rest
  * are stripes.  *lanes_too: there is room for the reservations. */
 uint32_t adit__op_slots(uint64_t pool_blocks, uint64_t vol_bytes, uint32_t lanes, bool *lanes_too);
@@ -372,9 +400,19 @@ void adit__cs_intent(struct adit_cs *, uint32_t type, uint64_t ino, uint32_t gen
  * ring space and quarantined blocks free.  Safe with inode locks held, not
  * with group or shard locks. */
 int adit__checkpoint(struct adit_fs *);
+/* ---- others' deaths (repair.c) ------------------------------------------------ */
+
+/* dead: a byte for each participant. */
+bool adit__is_still(const struct adit_fs *, const uint8_t *dead);
+/* Pre: the gate is closed, adit__is_still.  Returns how many operations were inherited; slots: up to one
+ * a lane, each to be given to adit__finish_inherited when the gate is open again, by a thread that holds nothing. */
+uint32_t adit__repair(struct adit_fs *, const uint8_t *dead, uint32_t *slots);
+int adit__finish_inherited(struct adit_fs *, uint32_t slot);
+
 /* Replays what is above C.  Called once by open, before anyone else. */
 int adit__log_recover(struct adit_fs *) ADIT_MUST_CHECK;
 int adit__log_init(struct adit_fs *) ADIT_MUST_CHECK; /* volatile part */
+int adit__log_join(struct adit_fs *) ADIT_MUST_CHECK; /* of a pool that others have open */
 void adit__log_finish(struct adit_fs *);
 /* After this no logged data of the file can be replayed over in-place
  * stores: runs a checkpoint when needed (I8). */
@@ -435,6 +473,7 @@ void adit__core_wipe(struct adit_pm *);
 #define ADIT_OPEN_RDONLY 1u
 #define ADIT_OPEN_NO_RECOVERY 2u /* dump: look, change nothing but the volatile region */
 #define ADIT_OPEN_MAKING 4u	 /* mkfs itself */
+#define ADIT_OPEN_JOIN 8u	 /* others have it open: nothing is recovered, nothing begins anew */
 /* While it runs *out is the handle already, so that whoever jumps out of it after a media fault can abandon
  * it; NULL after an error. */
 int adit__core_open(struct adit_fs **out, const struct adit_pm *, const struct adit_env *,

@@ -40,7 +40,9 @@ void adit__fs_geometry(struct adit_fs *fs)
 	fs->stripe = (struct adit_vol_stripe *)(fs->ops + fs->nops);
 	if (lanes_too) {
 		fs->sets = (struct adit_vol_set *)(fs->ops + fs->nops);
-		fs->stripe = (struct adit_vol_stripe *)(fs->sets + fs->lanes);
+		fs->participants = (struct adit_vol_participant *)(fs->sets + fs->lanes);
+		fs->nparticipants = fs->nops / 4;
+		fs->stripe = (struct adit_vol_stripe *)(fs->participants + fs->nparticipants);
 	}
 	bytes -= (uint64_t)((uint8_t *)fs->stripe - (uint8_t *)fs->ops);
 	for (stripes = 1; stripes * 2 * sizeof(struct adit_vol_stripe) <= bytes; stripes *= 2)
@@ -382,6 +384,20 @@ static void fs_free(struct adit_fs *fs)
 	env->free(fs);
 }
 
+/* Others have it open: it is whole, and what is volatile means something.  Pre: the gate's lock. */
+static int join(struct adit_fs *fs)
+{
+	int err;
+
+	fs->incarnation = (uint32_t)get64(fs->super.incarnation);
+	if (fs->vol->incarnation != fs->incarnation || fs->alone) {
+		adit__report(fs, "volatile region: of another incarnation than the superblock");
+		return -EUCLEAN;
+	}
+	err = alloc_private(fs);
+	return err ? err : adit__log_join(fs);
+}
+
 static int open_checked(struct adit_fs *fs, unsigned flags)
 {
 	bool no_recovery = flags & ADIT_OPEN_NO_RECOVERY;
@@ -397,6 +413,8 @@ static int open_checked(struct adit_fs *fs, unsigned flags)
 	if (err)
 		return err;
 	adit__fs_geometry(fs);
+	if (flags & ADIT_OPEN_JOIN)
+		return join(fs);
 	fs->was_clean = get32(fs->super.state) & ADIT_STATE_CLEAN;
 	fs->incarnation = (uint32_t)get64(fs->super.incarnation) + 1;
 	fs->super.incarnation = put64(get64(fs->super.incarnation) + 1);

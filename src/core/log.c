@@ -22,7 +22,7 @@
 
 #define CS_BUF_BYTES (ADIT_REC_MAX + 4096u)
 #define HEADER_BYTES sizeof(struct adit_record_pm)
-#define RUN_ROOM (ADIT_REC_MAX / ADIT_CS_RUNS)
+#define RUN_ROOM (ADIT_REC_MAX / ADIT_CS_RUNS + 1u)
 
 struct adit_cs *adit__cs_create(struct adit_fs *fs, uint32_t lane)
 {

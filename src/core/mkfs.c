@@ -68,7 +68,8 @@ static void lay_out(struct adit_super_pm *s)
 		       stripes * sizeof(struct adit_vol_stripe);
 	bool lanes_too;
 
-	vol += adit__op_slots(blocks, UINT64_MAX, lanes, &lanes_too) * sizeof(struct adit_vol_op);
+	vol += adit__op_slots(blocks, UINT64_MAX, lanes, &lanes_too) *
+	       (sizeof(struct adit_vol_op) + sizeof(struct adit_vol_participant) / 4);
 
 	s->ckpt_start = put64(8);
 	s->root_block = put64(10);

@@ -17,8 +17,10 @@ uint32_t adit__op_slots(uint64_t pool_blocks, uint64_t vol_bytes, uint32_t lanes
 	uint64_t n = pool_blocks < 16384 ? 256 : pool_blocks < 262144 ? 2048 : 4096;
 	uint64_t sets = lanes * sizeof(struct adit_vol_set);
 	uint64_t least = sizeof(struct adit_vol_stripe);
+	/* A participant for four slots. */
+	uint64_t each = sizeof(struct adit_vol_op) + sizeof(struct adit_vol_participant) / 4;
 
-	*lanes_too = vol_bytes > sets && vol_bytes - sets >= n * sizeof(struct adit_vol_op) + least;
+	*lanes_too = vol_bytes > sets && vol_bytes - sets >= n * each + least;
 	/* Made before there were slots: a few, for this process alone. */
 	if (!*lanes_too)
 		n = min_u64(n, max_u64((vol_bytes - least) / 2 / sizeof(struct adit_vol_op), 1));
@@ -70,22 +72,51 @@ static struct adit_vol_op *find_slot(struct adit_fs *fs, uint32_t *hint)
 	}
 }
 
-static struct adit_vol_op *take_slot(struct adit_fs *fs)
-{
-	uint32_t *hint = &fs->op_of[fs->env->thread_hint() % 64];
-	struct adit_vol_op *slot = &fs->ops[__atomic_load_n(hint, __ATOMIC_RELAXED)];
-	uint32_t idle = ADIT_OP_IDLE;
-
-	if (ADIT_LIKELY(__atomic_load_n(&slot->owner, __ATOMIC_RELAXED) == owner_word(fs) &&
-			__atomic_compare_exchange_n(&slot->state, &idle, ADIT_OP_RUNNING, false,
-						    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)))
-		return slot;
-	return find_slot(fs, hint);
-}
-
 static void give_slot(struct adit_vol_op *slot)
 {
 	__atomic_store_n(&slot->state, ADIT_OP_IDLE, __ATOMIC_RELEASE);
+}
+
+/* Whoever closes the gate looks at the slots afterwards: it sees that we run, or we see that it is closed. */
+static bool gate_is_closed(const struct adit_fs *fs)
+{
+	return ADIT_UNLIKELY(__atomic_load_n(&fs->vol->gate, __ATOMIC_SEQ_CST) & 1);
+}
+
+static struct adit_vol_op *take_slot(struct adit_fs *fs)
+{
+	uint32_t *hint = &fs->op_of[fs->env->thread_hint() % 64];
+
+	for (;;) {
+		struct adit_vol_op *slot = &fs->ops[__atomic_load_n(hint, __ATOMIC_RELAXED)];
+		uint32_t idle = ADIT_OP_IDLE;
+
+		if (ADIT_UNLIKELY(__atomic_load_n(&slot->owner, __ATOMIC_RELAXED) != owner_word(fs) ||
+				  !__atomic_compare_exchange_n(&slot->state, &idle, ADIT_OP_RUNNING,
+							       false, __ATOMIC_SEQ_CST,
+							       __ATOMIC_RELAXED)))
+			slot = find_slot(fs, hint);
+		if (ADIT_LIKELY(!gate_is_closed(fs)))
+			return slot;
+		give_slot(slot);
+		fs->env->wait_gate(fs);
+	}
+}
+
+void adit__op_park(struct adit_op *op)
+{
+	__atomic_store_n(&op->held->state, ADIT_OP_PARKED, __ATOMIC_SEQ_CST);
+}
+
+void adit__op_unpark(struct adit_op *op)
+{
+	for (;;) {
+		__atomic_store_n(&op->held->state, ADIT_OP_RUNNING, __ATOMIC_SEQ_CST);
+		if (!gate_is_closed(op->fs))
+			return;
+		adit__op_park(op);
+		op->fs->env->wait_gate(op->fs);
+	}
 }
 
 /* ---- the operation's memory of its locks ------------------------------------ */
@@ -358,6 +389,21 @@ int adit__op_begin_lane(struct adit_op *op, struct adit_fs *fs, uint32_t lane)
 	err = use_lane(op, lane);
 	if (err)
 		adit__op_end(op);
+	return err;
+}
+
+int adit__op_begin_inherited(struct adit_op *op, struct adit_fs *fs, uint32_t slot)
+{
+	int err;
+
+	op->fs = fs;
+	op->cs = NULL;
+	op->held = &fs->ops[slot];
+	adit__op_unpark(op);
+	*fs->env->current_op() = op;
+	err = use_lane(op, (uint32_t)op->held->lane - 1);
+	if (err)
+		adit__stop(fs); /* it stays as it is, and with it the locks */
 	return err;
 }
 

@@ -21,8 +21,7 @@
 #include "media/media.h"
 #include "media/sigbus.h"
 #include "share/lock.h"
-
-_Thread_local struct adit_op *adit__current_op __attribute__((tls_model("initial-exec")));
+#include "share/participant.h"
 
 uint32_t adit__crc32c(uint32_t seed, const void *data, size_t bytes)
 {
@@ -74,9 +73,25 @@ static uint64_t env_random64(void)
 	return adit__hash64((uint64_t)now.tv_sec, &now, sizeof now) ^ (uint64_t)(uintptr_t)&x;
 }
 
+/* In a loop that waits for somebody else: has it died? */
 static void env_yield(void)
 {
+	static _Thread_local struct timespec looked;
+	struct adit_op *op = adit__current_op;
+	struct timespec now;
+
+	if (op == NULL) {
+		sched_yield();
+		return;
+	}
+	adit__op_park(op);
 	sched_yield();
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	if (now.tv_sec != looked.tv_sec || now.tv_nsec - looked.tv_nsec > 20000000) {
+		looked = now;
+		adit__share_look(op->fs);
+	}
+	adit__op_unpark(op);
 }
 
 /* One load a page: the unit in which the system takes poisoned memory away. */
@@ -141,6 +156,7 @@ const struct adit_env adit__env = {
 	.trylock = adit__trylock,
 	.unlock = adit__unlock,
 	.yield = env_yield,
+	.wait_gate = adit__share_wait_gate,
 	.readable = env_readable,
 	.thread_hint = env_thread_hint,
 	.current_op = env_current_op,

@@ -6,6 +6,7 @@
 #define ADIT_FS_ENV_H
 
 #include "core/core.h"
+#include "share/lock.h"
 
 extern const struct adit_env adit__env;
 
@@ -14,9 +15,6 @@ struct adit_reporter {
 	void (*line)(void *ctx, const char *line); /* NULL: stderr */
 	void *ctx;
 };
-
-/* The operation that this thread is in, set by the core; see sigbus handling in guard.h. */
-extern _Thread_local struct adit_op *adit__current_op;
 
 /*
  * CRC32C (Castagnoli) as everybody computes it: register all ones at first, inverted at the end. A seed

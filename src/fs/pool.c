@@ -16,6 +16,7 @@
 
 #include "core/file.h"
 #include "fs/guard.h"
+#include "share/participant.h"
 
 /* st_dev: an unused major number, and the pool's own minor. */
 #define DEV_MAJOR 0xad1u
@@ -70,7 +71,7 @@ static int open_core(struct adit_pool *pool, unsigned flags)
 	}
 	pool->was_clean = get32(s->state) & ADIT_STATE_CLEAN;
 	err = adit__core_open(&pool->fs, &pool->media.pm, &adit__env, &pool->reporter,
-			      flags & (ADIT_OPEN_RDONLY | ADIT_OPEN_NO_RECOVERY));
+			      flags & (ADIT_OPEN_RDONLY | ADIT_OPEN_NO_RECOVERY | ADIT_OPEN_JOIN));
 	return err;
 }
 
@@ -110,14 +111,41 @@ static int check_options(const struct adit_open_options *o)
 	return 0;
 }
 
+/* With nobody else who writes. */
+static int open_apart(struct adit_pool *pool, unsigned flags)
+{
+	bool shared = flags & ADIT_OPEN_RDONLY && !pool->media.is_device;
+	int rc = adit__media_lock(&pool->media, !shared, 0, 0);
+
+	return rc == 0 ? open_guarded(pool, flags) : rc;
+}
+
+/* As one participant among others: the first recovers, the others join. */
+static int open_shared(struct adit_pool *pool, unsigned flags)
+{
+	int fd = pool->media.fd, rc = adit__gate_lock(fd);
+
+	if (rc != 0)
+		return rc;
+	rc = open_guarded(pool, flags | (adit__others_are_there(fd) ? ADIT_OPEN_JOIN : 0));
+	if (rc == 0 && pool->fs->alone)
+		rc = adit__media_lock(&pool->media, true, 0, 0);
+	else if (rc == 0)
+		rc = adit__share_join(pool->fs, fd);
+	if (rc != 0 && pool->fs != NULL) {
+		adit__core_abandon(pool->fs);
+		pool->fs = NULL;
+	}
+	if (rc != 0 || !pool->fs->alone)
+		adit__gate_unlock(fd);
+	return rc;
+}
+
 /* The medium is open and ours to close; the pool's memory too. */
 static int open_medium(struct adit_pool *pool, const struct adit_open_options *o)
 {
-	bool shared = o->flags & ADIT_OPEN_RDONLY && !pool->media.is_device;
-	int rc = adit__media_lock(&pool->media, !shared, 0, 0);
+	int rc = o->flags & ADIT_OPEN_RDONLY ? open_apart(pool, o->flags) : open_shared(pool, o->flags);
 
-	if (rc == 0)
-		rc = open_guarded(pool, o->flags);
 	if (rc != 0)
 		return rc;
 	identify(pool);
@@ -202,12 +230,30 @@ int adit_open_fd(int fd, const struct adit_open_options *options, struct adit_po
 
 /* ---- close ----------------------------------------------------------------------------------- */
 
+/* The last one leaves the pool clean. */
+static int settle(struct adit_pool *pool)
+{
+	struct adit_fs *fs = pool->fs;
+	bool last;
+
+	if (fs->share == NULL)
+		return adit__core_settle(fs);
+	adit__share_repair(fs);
+	adit__share_leave(fs);
+	last = !adit__others_are_there(pool->media.fd);
+	return last ? adit__core_settle(fs) : 0;
+}
+
 static ADIT_NOINLINE int close_guarded(struct adit_pool *pool)
 {
+	bool shared = pool->fs->share != NULL && adit__gate_lock(pool->media.fd) == 0;
 	int rc;
 
-	ADIT_GUARD(pool, rc, adit__core_settle(pool->fs));
+	ADIT_GUARD(pool, rc, settle(pool));
+	adit__share_drop(pool->fs); /* after a fault */
 	adit__core_abandon(pool->fs);
+	if (shared)
+		adit__gate_unlock(pool->media.fd);
 	return rc;
 }
 
@@ -234,6 +280,7 @@ int adit_close(struct adit_pool *pool)
 	adit__fds_finish(pool);
 	if (has_stopped(pool)) {
 		/* What the log holds must be applied from the start: leave it to the next open. */
+		adit__share_drop(pool->fs);
 		adit__core_abandon(pool->fs);
 		rc = -EIO;
 	} else {

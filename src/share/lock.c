@@ -14,6 +14,8 @@
  */
 #include "share/lock.h"
 
+#include "share/participant.h"
+
 #include <linux/futex.h>
 #include <sched.h>
 #include <sys/syscall.h>
@@ -21,6 +23,8 @@
 #include <unistd.h>
 
 #include <errno.h>
+
+_Thread_local struct adit_op *adit__current_op __attribute__((tls_model("initial-exec")));
 
 #define SPINS 40
 #define SLEEP_NS 10000000 /* 10 ms */
@@ -97,6 +101,22 @@ static bool sleep_on(struct adit_lock *lock, uint32_t state)
 	return true;
 }
 
+/* Others may take it meanwhile that this operation changes nothing. */
+static bool park(struct adit_lock *lock, uint32_t state)
+{
+	struct adit_op *op = adit__current_op;
+	bool impatient;
+
+	if (op == NULL)
+		return sleep_on(lock, state);
+	adit__op_park(op);
+	impatient = sleep_on(lock, state);
+	if (impatient)
+		adit__share_look(op->fs);
+	adit__op_unpark(op);
+	return impatient;
+}
+
 static __attribute__((noinline)) void lock_slow(struct adit_lock *lock, uint32_t incarnation,
 						bool exclusive)
 {
@@ -118,7 +138,7 @@ static __attribute__((noinline)) void lock_slow(struct adit_lock *lock, uint32_t
 		    !__atomic_compare_exchange_n(&lock->word, &word, marked, true,
 						 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 			continue;
-		impatient = sleep_on(lock, (uint32_t)marked);
+		impatient = park(lock, (uint32_t)marked);
 		word = __atomic_load_n(&lock->word, __ATOMIC_RELAXED);
 	}
 }

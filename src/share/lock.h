@@ -9,12 +9,11 @@
 
 /*
  * struct adit_lock.word is incarnation:32 | state:32. A word of another incarnation is free: nothing
- * has to be swept when a pool is opened. Locks are not recursive.
+ * has to be swept when a pool is opened. Locks are not recursive. The state: ADIT_LOCK_*, core.h.
  */
-#define ADIT_LOCK_WRITER 0x80000000u	/* held exclusively */
-#define ADIT_LOCK_WAITING 0x40000000u	/* a writer waits: no new readers */
-#define ADIT_LOCK_SLEEPERS 0x20000000u	/* somebody may sleep in the futex */
-#define ADIT_LOCK_READERS 0x1fffffffu	/* how many hold it shared */
+/* The operation that this thread is in, set by the core: what is parked while it waits, and what a media fault ends
+ * (fs/guard.h). */
+extern _Thread_local struct adit_op *adit__current_op;
 
 void adit__lock(struct adit_lock *lock, uint32_t incarnation, bool exclusive);
 bool adit__trylock(struct adit_lock *lock, uint32_t incarnation, bool exclusive);

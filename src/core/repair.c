@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
+/*
+ * What a participant left behind that died while others work on: the death of a process is a small power
+ * failure.
+ *
+ * Pre, for adit__repair: the gate is closed and the world stands still.  Every operation of a living participant
+ * is over or parked: it waits, holds what its slot says, and is between two changes.  So everything volatile can
+ * be made anew from what is certain:
+ *
+ *	records that the dead wrote in full		applied, as recovery does; others never were
+ *	C, tails, generation				the newest checkpoint slot
+ *	totals						that slot's, and the records above C
+ *	volatile bitmaps				the persistent ones, and what records above C freed (I5),
+ *							and what the living have reserved
+ *	locks						what the living hold
+ *
+ * Whatever the dead were in the middle of, none of it is looked at.  An operation of several records whose intent
+ * is on the medium is taken over with its lane and its locks, to be finished when the world moves again.
+ *
+ * It may be cut short at any point by a further death and is then done again from the start.
+ */
+#include "core/alloc.h"
+#include "core/file.h"
+#include "core/inode.h"
+#include "core/log.h"
+
+static bool is_of(const struct adit_fs *fs, const struct adit_vol_op *slot, uint32_t *participant)
+{
+	uint64_t owner = __atomic_load_n(&slot->owner, __ATOMIC_ACQUIRE);
+
+	if (owner >> 32 != fs->incarnation || (uint32_t)owner == 0)
+		return false;
+	*participant = (uint32_t)owner - 1;
+	return true;
+}
+
+static bool is_dead(const struct adit_fs *fs, const struct adit_vol_op *slot, const uint8_t *dead)
+{
+	uint32_t participant;
+
+	return is_of(fs, slot, &participant) && participant < fs->nparticipants && dead[participant];
+}
+
+bool adit__is_still(const struct adit_fs *fs, const uint8_t *dead)
+{
+	for (uint32_t i = 0; i < fs->nops; i++) {
+		uint32_t participant;
+
+		if (is_of(fs, &fs->ops[i], &participant) &&
+		    __atomic_load_n(&fs->ops[i].state, __ATOMIC_SEQ_CST) == ADIT_OP_RUNNING &&
+		    !is_dead(fs, &fs->ops[i], dead))
+			return false;
+	}
+	return true;
+}
+
+/* ---- records -------------------------------------------------------------------- */
+
+typedef void (*record_fn)(struct adit_fs *, uint32_t lane, const struct adit_record_pm *);
+
+/* Every complete record above C. */
+static void each_record(struct adit_fs *fs, record_fn fn)
+{
+	for (uint32_t lane = 0; lane < fs->lanes; lane++) {
+		const struct adit_vol_lane *vl = &fs->vol->lane[lane];
+
+		for (uint64_t pos = vl->tail; pos < vl->head;) {
+			const struct adit_record_pm *r = adit__record_at(fs, lane, pos, false);
+
+			if (!r) {
+				adit__report(fs, "lane %u: record at %llu was overwritten: pool stopped",
+					     lane, (unsigned long long)pos);
+				adit__stop(fs);
+				break;
+			}
+			if (!(get16(r->flags) & ADIT_RECORD_PAD) && get64(r->seq) > fs->vol->c)
+				fn(fs, lane, r);
+			pos = adit__record_end(fs, r);
+		}
+	}
+}
+
+/* The record that the owner of this lane was about to apply, or applying; NULL: none that is whole. */
+static const struct adit_record_pm *unfinished(struct adit_fs *fs, uint32_t lane)
+{
+	uint64_t pos = fs->vol->lane[lane].head;
+
+	for (unsigned i = 0; i < 2; i++) {
+		const struct adit_record_pm *r = adit__record_at(fs, lane, pos, true);
+
+		if (!r || !(get16(r->flags) & ADIT_RECORD_PAD))
+			return r && get64(r->seq) > fs->vol->c ? r : NULL;
+		pos = adit__record_end(fs, r);
+	}
+	return NULL;
+}
+
+/* Its owner may have died before the fence. */
+static void claim_record(struct adit_fs *fs, uint32_t lane, const struct adit_record_pm *r)
+{
+	const struct adit_record_pm *pad = adit__record_at(fs, lane, fs->vol->lane[lane].head, true);
+
+	if (pad && pad != r)
+		adit__pm_flush(&fs->pm, pad, sizeof *pad);
+	adit__pm_flush(&fs->pm, r, get32(r->len));
+	adit__pm_fence(&fs->pm);
+}
+
+static void finish_record(struct adit_fs *fs, uint32_t lane, const struct adit_record_pm *r)
+{
+	struct adit_vol_lane *vl = &fs->vol->lane[lane];
+	const struct adit_vol_set *set = &fs->sets[lane];
+
+	claim_record(fs, lane, r);
+	for (unsigned i = 0; i < set->notes && i < 2; i++) {
+		struct adit_inode_pm *ip = adit__inode_slot(fs, set->note[i]);
+
+		if (ip)
+			adit__pm_max64(&fs->pm, &ip->data_seq, get64(r->seq));
+	}
+	adit__apply_record(fs, r);
+	__atomic_store_n(&vl->head, adit__record_end(fs, r), __ATOMIC_RELEASE);
+}
+
+/* In the order of their numbers: they cannot conflict, since each was drawn under its locks, but nothing is
+ * lost by being sure. */
+static void finish_records(struct adit_fs *fs, const uint8_t *dead)
+{
+	for (;;) {
+		const struct adit_record_pm *first = NULL;
+		uint32_t lane = 0;
+
+		for (uint32_t i = 0; i < fs->nops; i++) {
+			const struct adit_vol_op *slot = &fs->ops[i];
+			const struct adit_record_pm *r;
+
+			if (!is_dead(fs, slot, dead) || slot->lane == 0 || slot->lane > fs->lanes)
+				continue;
+			r = unfinished(fs, (uint32_t)slot->lane - 1);
+			if (r && (!first || get64(r->seq) < get64(first->seq))) {
+				first = r;
+				lane = (uint32_t)slot->lane - 1;
+			}
+		}
+		if (!first)
+			return;
+		finish_record(fs, lane, first);
+	}
+}
+
+/* ---- the log's volatile part ------------------------------------------------------- */
+
+static void checkpoint_anew(struct adit_fs *fs)
+{
+	const struct adit_ckpt_pm *k = adit__ckpt_newest(fs);
+	struct adit_vol *v = fs->vol;
+
+	if (!k) {
+		adit__stop(fs);
+		return;
+	}
+	/* It may be in the caches only, and what follows relies on it. */
+	adit__pm_flush(&fs->pm, k, sizeof *k);
+	adit__pm_fence(&fs->pm);
+	v->generation = get64(k->generation);
+	__atomic_store_n(&v->c, get64(k->c), __ATOMIC_RELEASE);
+	for (uint32_t i = 0; i < fs->lanes; i++) {
+		v->lane[i].tail = max_u64(v->lane[i].tail, get64(k->tail[i]));
+		v->lane[i].free_blocks = v->lane[i].used_inodes = 0;
+	}
+	v->lane[0].free_blocks = get64(k->free_blocks);
+	v->lane[0].used_inodes = get64(k->used_inodes);
+	v->repairs++;
+}
+
+static void add_totals(struct adit_fs *fs, uint32_t lane, const struct adit_record_pm *r)
+{
+	struct adit_vol_lane *vl = &fs->vol->lane[lane];
+
+	vl->free_blocks += (uint64_t)(int64_t)(int32_t)get32(r->free_blocks);
+	vl->used_inodes += (uint64_t)(int64_t)(int32_t)get32(r->used_inodes);
+}
+
+/* ---- space ------------------------------------------------------------------------------ */
+
+static void keep_quarantine(struct adit_fs *fs, uint32_t lane, const struct adit_record_pm *r)
+{
+	(void)lane;
+	for (size_t at = sizeof *r; at < get32(r->len);) {
+		const struct adit_entry_pm *e = adit__entry_at((const uint8_t *)r, at);
+
+		if (e->op == ADIT_OP_FREE)
+			adit__vol_keep(fs, get64(e->where), get32(e->len));
+		at += adit__entry_bytes(e);
+	}
+}
+
+/* Lanes of the living keep their reservations; the others' sets are forgotten. */
+static void keep_reservations(struct adit_fs *fs, const uint8_t *dead)
+{
+	uint8_t living[ADIT_LANES_MAX] = {0};
+
+	for (uint32_t i = 0; i < fs->nops; i++) {
+		const struct adit_vol_op *slot = &fs->ops[i];
+		uint32_t participant;
+
+		if (is_of(fs, slot, &participant) && !is_dead(fs, slot, dead) && slot->lane != 0 &&
+		    slot->lane <= fs->lanes)
+			living[slot->lane - 1] = 1;
+	}
+	for (uint32_t lane = 0; lane < fs->lanes; lane++) {
+		struct adit_vol_set *set = &fs->sets[lane];
+
+		if (!living[lane]) {
+			set->nruns = set->notes = set->claimed = 0;
+			fs->vol->lane[lane].active_low = UINT64_MAX;
+			continue;
+		}
+		for (uint64_t i = 0; i < set->nruns; i++)
+			adit__vol_keep(fs, set->run[i] >> 24, set->run[i] & 0xffffff);
+		fs->vol->free_blocks -= set->claimed;
+	}
+}
+
+static void space_anew(struct adit_fs *fs, const uint8_t *dead)
+{
+	fs->vol->free_blocks = adit__total_free(fs);
+	adit__vol_reset(fs);
+	each_record(fs, keep_quarantine);
+	keep_reservations(fs, dead);
+	adit__vol_count(fs);
+}
+
+/* ---- locks ---------------------------------------------------------------------------------- */
+
+static void free_lock(const struct adit_fs *fs, struct adit_lock *lock)
+{
+	if (lock->word >> 32 == fs->incarnation)
+		__atomic_store_n(&lock->word, 0, __ATOMIC_RELAXED);
+}
+
+static void free_locks(struct adit_fs *fs)
+{
+	struct adit_vol *v = fs->vol;
+
+	free_lock(fs, &v->ckpt_lock);
+	free_lock(fs, &v->rename_lock);
+	free_lock(fs, &v->grow_lock);
+	for (unsigned i = 0; i < ADIT_SHARDS; i++) {
+		free_lock(fs, &v->shard_lock[i]);
+		free_lock(fs, &v->orphan_lock[i]);
+	}
+	for (uint32_t i = 0; i < fs->lanes; i++)
+		free_lock(fs, &v->lane[i].lock);
+	for (uint64_t i = 0; i <= fs->stripe_mask; i++)
+		free_lock(fs, &fs->stripe[i].lock);
+	for (uint32_t i = 0; i < fs->groups; i++)
+		free_lock(fs, &adit__group_vol(fs, i)->lock);
+}
+
+static void hold_lock(const struct adit_fs *fs, struct adit_lock *lock, bool exclusive)
+{
+	uint32_t state = lock->word >> 32 == fs->incarnation ? (uint32_t)lock->word : 0;
+
+	state = exclusive ? ADIT_LOCK_WRITER : state + 1;
+	__atomic_store_n(&lock->word, (uint64_t)fs->incarnation << 32 | state, __ATOMIC_RELEASE);
+}
+
+static void hold_locks(struct adit_fs *fs, const uint8_t *dead)
+{
+	for (uint32_t i = 0; i < fs->nops; i++) {
+		const struct adit_vol_op *slot = &fs->ops[i];
+		uint32_t participant;
+
+		if (!is_of(fs, slot, &participant) || is_dead(fs, slot, dead))
+			continue;
+		for (uint32_t k = 0; k < slot->nlocks && k < ADIT_OP_LOCKS; k++)
+			hold_lock(fs, adit__at(fs, slot->lock[k] & ~1ull), slot->lock[k] & 1);
+		if (slot->lane != 0 && slot->lane <= fs->lanes)
+			hold_lock(fs, &fs->vol->lane[slot->lane - 1].lock, true);
+	}
+}
+
+/* Odd means that somebody changes what the stripe covers. */
+static void versions_anew(struct adit_fs *fs)
+{
+	for (uint64_t i = 0; i <= fs->stripe_mask; i++) {
+		struct adit_vol_stripe *s = &fs->stripe[i];
+
+		if ((s->version & 1) && !((uint32_t)s->lock.word & ADIT_LOCK_WRITER))
+			__atomic_store_n(&s->version, s->version + 1, __ATOMIC_RELEASE);
+	}
+}
+
+/* ---- operations ---------------------------------------------------------------------------------- */
+
+static bool has_intent(const struct adit_fs *fs, uint64_t lane)
+{
+	const struct adit_intent_pm *table = adit__block_at(fs, get64(fs->super.intent_start));
+
+	return lane != 0 && lane <= fs->lanes && get32(table[lane - 1].type) != ADIT_INTENT_NONE;
+}
+
+/* What has an intent becomes ours, parked; the rest is over. */
+static uint32_t inherit(struct adit_fs *fs, const uint8_t *dead, uint32_t *slots)
+{
+	uint64_t me = (uint64_t)fs->incarnation << 32 | (fs->me + 1);
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < fs->nops; i++) {
+		struct adit_vol_op *slot = &fs->ops[i];
+
+		if (!is_dead(fs, slot, dead))
+			continue;
+		if (has_intent(fs, slot->lane)) {
+			slot->state = ADIT_OP_PARKED;
+			__atomic_store_n(&slot->owner, me, __ATOMIC_RELEASE);
+			slots[n++] = i;
+			continue;
+		}
+		slot->nlocks = 0;
+		slot->lane = 0;
+		slot->state = ADIT_OP_IDLE;
+		__atomic_store_n(&slot->owner, 0, __ATOMIC_RELEASE);
+	}
+	return n;
+}
+
+uint32_t adit__repair(struct adit_fs *fs, const uint8_t *dead, uint32_t *slots)
+{
+	uint32_t n;
+
+	checkpoint_anew(fs);
+	finish_records(fs, dead);
+	checkpoint_anew(fs); /* without what applying has added */
+	each_record(fs, add_totals);
+	space_anew(fs, dead);
+	n = inherit(fs, dead, slots);
+	free_locks(fs);
+	hold_locks(fs, dead);
+	versions_anew(fs);
+	return n;
+}
+
+int adit__finish_inherited(struct adit_fs *fs, uint32_t slot)
+{
+	struct adit_op op;
+	struct adit_intent_pm in;
+	int err = adit__op_begin_inherited(&op, fs, slot);
+
+	if (err)
+		return err;
+	in = ((const struct adit_intent_pm *)adit__block_at(fs, get64(fs->super.intent_start)))[op.cs->lane];
+	if (get32(in.type) != ADIT_INTENT_NONE)
+		err = adit__file_resume(&op, &in);
+	if (err)
+		adit__report(fs, "lane %u: unfinished operation on inode %llu: error %d; run fsck",
+			     op.cs->lane, (unsigned long long)get64(in.ino), err);
+	adit__op_end(&op);
+	return err;
+}

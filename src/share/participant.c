@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "share/participant.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "media/media.h"
+
+/* Bytes of the pool file, behind every file's end. */
+#define GATE_BYTE	 (1ull << 62)
+#define PARTICIPANT_BYTE (GATE_BYTE + 16)
+#define PARTICIPANTS_MAX 4096u
+#define GATE_WAIT_MS	 60000u
+
+struct adit_share {
+	int fd;
+	pthread_mutex_t repairing; /* the kernel's locks do not part our threads */
+	uint8_t *dead;
+	uint32_t *slots;
+	uint32_t threads; /* atomic: that finish what was inherited */
+};
+
+struct inherited {
+	struct adit_fs *fs;
+	uint32_t n;
+	uint32_t slot[];
+};
+
+static void sleep_ms(unsigned ms)
+{
+	const struct timespec t = {ms / 1000, ms % 1000 * 1000000l};
+
+	nanosleep(&t, NULL);
+}
+
+/* ---- the kernel's locks ------------------------------------------------------------------------ */
+
+int adit__gate_lock(int fd)
+{
+	for (unsigned waited = 0; waited < GATE_WAIT_MS; waited++) {
+		int rc = adit__fd_lock(fd, true, GATE_BYTE, 1);
+
+		if (rc != -EBUSY)
+			return rc;
+		/* A lock of everything, or the gate's alone? */
+		if (adit__fd_lock_probe(fd, true, GATE_BYTE + 1, 1) != 0)
+			return -EBUSY;
+		sleep_ms(1);
+	}
+	return -EBUSY;
+}
+
+void adit__gate_unlock(int fd)
+{
+	(void)adit__fd_unlock(fd, GATE_BYTE, 1);
+}
+
+bool adit__others_are_there(int fd)
+{
+	return adit__fd_lock_probe(fd, true, PARTICIPANT_BYTE, PARTICIPANTS_MAX) != 0;
+}
+
+static bool is_alive(const struct adit_fs *fs, uint32_t participant)
+{
+	return participant == fs->me ||
+	       adit__fd_lock_probe(fs->share->fd, true, PARTICIPANT_BYTE + participant, 1) != 0;
+}
+
+static uint64_t taken(const struct adit_fs *fs)
+{
+	return (uint64_t)fs->incarnation << 32 | 1;
+}
+
+/* ---- coming and going ------------------------------------------------------------------------------ */
+
+static int make_share(struct adit_fs *fs, int fd)
+{
+	struct adit_share *s = calloc(1, sizeof *s);
+
+	if (s == NULL)
+		return -ENOMEM;
+	s->fd = fd;
+	s->dead = calloc(fs->nparticipants, 1);
+	s->slots = calloc(fs->nops, sizeof *s->slots);
+	if (s->dead == NULL || s->slots == NULL || pthread_mutex_init(&s->repairing, NULL) != 0) {
+		free(s->dead);
+		free(s->slots);
+		free(s);
+		return -ENOMEM;
+	}
+	fs->share = s;
+	return 0;
+}
+
+static void drop_share(struct adit_fs *fs)
+{
+	pthread_mutex_destroy(&fs->share->repairing);
+	free(fs->share->dead);
+	free(fs->share->slots);
+	free(fs->share);
+	fs->share = NULL;
+}
+
+static void wait_for_threads(struct adit_share *s)
+{
+	while (__atomic_load_n(&s->threads, __ATOMIC_ACQUIRE) != 0)
+		sleep_ms(1);
+}
+
+static void introduce(struct adit_vol_participant *p)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	p->pid = (uint64_t)getpid();
+	p->since_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+	memset(p->name, 0, sizeof p->name);
+	(void)prctl(PR_GET_NAME, p->name);
+}
+
+int adit__share_join(struct adit_fs *fs, int fd)
+{
+	int rc = make_share(fs, fd);
+
+	if (rc != 0)
+		return rc;
+	for (uint32_t i = 0; i < fs->nparticipants && i < PARTICIPANTS_MAX; i++) {
+		struct adit_vol_participant *p = &fs->participants[i];
+
+		/* Taken, and its lock free: it died, and what it held is still to be looked after. */
+		if (p->owner == taken(fs) || adit__fd_lock(fd, true, PARTICIPANT_BYTE + i, 1) != 0)
+			continue;
+		fs->me = i;
+		introduce(p);
+		__atomic_store_n(&p->owner, taken(fs), __ATOMIC_RELEASE);
+		return 0;
+	}
+	drop_share(fs);
+	return -EMFILE;
+}
+
+void adit__share_leave(struct adit_fs *fs)
+{
+	uint64_t mine = (uint64_t)fs->incarnation << 32 | (fs->me + 1);
+
+	wait_for_threads(fs->share);
+	for (uint32_t i = 0; i < fs->nops; i++)
+		if (fs->ops[i].owner == mine)
+			__atomic_store_n(&fs->ops[i].owner, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&fs->participants[fs->me].owner, 0, __ATOMIC_RELEASE);
+	adit__share_drop(fs);
+}
+
+void adit__share_drop(struct adit_fs *fs)
+{
+	if (fs->share == NULL)
+		return;
+	wait_for_threads(fs->share);
+	(void)adit__fd_unlock(fs->share->fd, PARTICIPANT_BYTE + fs->me, 1);
+	drop_share(fs);
+}
+
+/* ---- death ------------------------------------------------------------------------------------------- */
+
+static bool find_dead(struct adit_fs *fs)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; i < fs->nparticipants; i++) {
+		fs->share->dead[i] = __atomic_load_n(&fs->participants[i].owner, __ATOMIC_ACQUIRE) ==
+					     taken(fs) &&
+				     !is_alive(fs, i);
+		any |= fs->share->dead[i];
+	}
+	return any;
+}
+
+static void wait_until_still(struct adit_fs *fs)
+{
+	for (unsigned looks = 0; !adit__is_still(fs, fs->share->dead); looks++) {
+		if (looks < 100) {
+			const struct timespec t = {0, 50000};
+
+			nanosleep(&t, NULL);
+			continue;
+		}
+		/* Somebody does not come to an end: has it died, too? */
+		sleep_ms(1);
+		(void)find_dead(fs);
+	}
+}
+
+static void bury(struct adit_fs *fs)
+{
+	for (uint32_t i = 0; i < fs->nparticipants; i++)
+		if (fs->share->dead[i])
+			__atomic_store_n(&fs->participants[i].owner, 0, __ATOMIC_RELEASE);
+}
+
+static void *finish_inherited(void *arg)
+{
+	struct inherited *in = arg;
+
+	for (uint32_t i = 0; i < in->n; i++)
+		(void)adit__finish_inherited(in->fs, in->slot[i]);
+	__atomic_sub_fetch(&in->fs->share->threads, 1, __ATOMIC_RELEASE);
+	free(in);
+	return NULL;
+}
+
+/* By a thread that holds nothing: what they wait for may be held by the operation that waits here.  adit_close
+ * waits for it, as for every operation. */
+static void finish_beside(struct adit_fs *fs, uint32_t n)
+{
+	struct inherited *in = malloc(sizeof *in + n * sizeof in->slot[0]);
+	pthread_t thread;
+
+	if (in == NULL)
+		goto stop;
+	in->fs = fs;
+	in->n = n;
+	memcpy(in->slot, fs->share->slots, n * sizeof in->slot[0]);
+	__atomic_add_fetch(&fs->share->threads, 1, __ATOMIC_RELAXED);
+	if (pthread_create(&thread, NULL, finish_inherited, in) != 0) {
+		__atomic_sub_fetch(&fs->share->threads, 1, __ATOMIC_RELAXED);
+		free(in);
+		goto stop;
+	}
+	pthread_detach(thread);
+	return;
+stop:
+	adit__report(fs, "an operation of a process that died cannot be finished: pool stopped");
+	adit__stop(fs);
+}
+
+static void close_gate(struct adit_fs *fs)
+{
+	uint32_t gate = __atomic_load_n(&fs->vol->gate, __ATOMIC_SEQ_CST);
+
+	/* Odd already: who closed it died. */
+	if (!(gate & 1))
+		__atomic_store_n(&fs->vol->gate, gate + 1, __ATOMIC_SEQ_CST);
+}
+
+static void open_gate(struct adit_fs *fs)
+{
+	__atomic_fetch_add(&fs->vol->gate, 1, __ATOMIC_SEQ_CST);
+	syscall(SYS_futex, &fs->vol->gate, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+/* With the gate's lock. */
+static void repair(struct adit_fs *fs)
+{
+	uint32_t n;
+
+	if (!find_dead(fs) && !(__atomic_load_n(&fs->vol->gate, __ATOMIC_SEQ_CST) & 1))
+		return;
+	close_gate(fs);
+	wait_until_still(fs);
+	n = adit__repair(fs, fs->share->dead, fs->share->slots);
+	bury(fs);
+	open_gate(fs);
+	if (n > 0)
+		finish_beside(fs, n);
+}
+
+void adit__share_repair(struct adit_fs *fs)
+{
+	pthread_mutex_lock(&fs->share->repairing);
+	repair(fs);
+	pthread_mutex_unlock(&fs->share->repairing);
+	wait_for_threads(fs->share);
+}
+
+void adit__share_look(struct adit_fs *fs)
+{
+	struct adit_share *s = fs->share;
+
+	if (s == NULL || pthread_mutex_trylock(&s->repairing) != 0)
+		return;
+	if ((find_dead(fs) || (__atomic_load_n(&fs->vol->gate, __ATOMIC_SEQ_CST) & 1)) &&
+	    adit__fd_lock(s->fd, true, GATE_BYTE, 1) == 0) {
+		repair(fs);
+		adit__gate_unlock(s->fd);
+	}
+	pthread_mutex_unlock(&s->repairing);
+}
+
+void adit__share_wait_gate(struct adit_fs *fs)
+{
+	const struct timespec bound = {.tv_nsec = 10000000};
+	uint32_t gate;
+
+	while ((gate = __atomic_load_n(&fs->vol->gate, __ATOMIC_SEQ_CST)) & 1) {
+		if (syscall(SYS_futex, &fs->vol->gate, FUTEX_WAIT, gate, &bound, NULL, 0) != 0 &&
+		    errno == ETIMEDOUT)
+			adit__share_look(fs);
+	}
+}
