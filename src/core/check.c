@@ -254,8 +254,10 @@ static int one_pass(struct adit_check *ck, bool may_fix, bool say_left)
 /* I20: who holds what before anything is mended. */
 static int look(struct adit_check *ck)
 {
-	int err;
+	int err = adit__checkpoint(ck->fs); /* no seal counts as stale any more */
 
+	if (err)
+		return err;
 	ck->looking = true;
 	err = one_pass(ck, false, false);
 	ck->looking = false;
