@@ -512,17 +512,22 @@ static void checkpoint_to(struct adit_fs *fs, uint64_t c)
 int adit__checkpoint(struct adit_fs *fs)
 {
 	struct adit_vol *v = fs->vol;
+	struct adit_op op;
+	bool own;
 	uint64_t c;
 
 	if (adit__has_stopped(fs))
 		return -EIO;
 	if (__atomic_load_n(&v->seq, __ATOMIC_ACQUIRE) == __atomic_load_n(&v->c, __ATOMIC_ACQUIRE))
 		return 0;
+	own = adit__op_need(&op, fs);
 	adit__lock_below(fs, &v->ckpt_lock, true);
 	c = choose_c(fs);
 	if (c > v->c)
 		checkpoint_to(fs, c);
 	adit__unlock_below(fs, &v->ckpt_lock, true);
+	if (own)
+		adit__op_end_read(&op);
 	return adit__has_stopped(fs) ? -EIO : 0;
 }
 

@@ -142,7 +142,7 @@ ADIT_STATIC_ASSERT(sizeof(struct adit_vol_op) == 192, "three lines");
 struct adit_vol_set {
 	uint64_t claimed; /* blocks that are counted as taken and not yet in a run */
 	uint64_t notes;
-	uint64_t note[2]; /* inodes whose data the record holds (I8) */
+	uint64_t note[2]; /* where inodes lie whose data the record holds (I8) */
 	uint64_t nruns;
 	uint64_t run[ADIT_CS_RUNS];
 	uint64_t pad[7];
@@ -293,6 +293,8 @@ void adit__op_park(struct adit_op *);
 void adit__op_unpark(struct adit_op *);
 /* One that was inherited: see adit__repair. */
 int adit__op_begin_inherited(struct adit_op *, struct adit_fs *, uint32_t slot) ADIT_MUST_CHECK;
+/* Locks are held by operations: one for somebody who may be in none.  True: to be ended by adit__op_end_read. */
+bool adit__op_need(struct adit_op *, struct adit_fs *);
 /* Slots for operations and lanes' reservations in a volatile region of so many bytes (mkfs, open); the rest
  * are stripes.  *lanes_too: there is room for the reservations. */
 uint32_t adit__op_slots(uint64_t pool_blocks, uint64_t vol_bytes, uint32_t lanes, bool *lanes_too);

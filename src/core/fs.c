@@ -276,8 +276,7 @@ static int read_root(struct adit_fs *fs)
 		return err;
 	}
 	adit__pm_store(&fs->pm, fs->root, copy, sizeof *copy);
-	adit__pm_flush(&fs->pm, fs->root, sizeof *copy);
-	adit__pm_fence(&fs->pm);
+	adit__pm_flush(&fs->pm, fs->root, sizeof *copy); /* the fence is claim_log's */
 	if (!stale)
 		adit__report(fs, "root block: %s; restored from its replica", why);
 	return 0;

@@ -25,12 +25,16 @@ static uint64_t cluster_block_slow(struct adit_fs *fs, uint64_t cluster)
 {
 	struct adit_extent e;
 	uint64_t block = 0;
+	struct adit_op op;
+	bool own = adit__op_need(&op, fs);
 
 	adit__lock_below(fs, &fs->vol->grow_lock, false);
 	if (adit__extent_at(fs, NULL, &fs->root->itable, cluster * CLUSTER_BLOCKS, &e) == 0 &&
 	    e.block != 0 && e.blocks >= CLUSTER_BLOCKS)
 		block = e.block;
 	adit__unlock_below(fs, &fs->vol->grow_lock, false);
+	if (own)
+		adit__op_end_read(&op);
 	return block;
 }
 

@@ -192,15 +192,17 @@ void adit__cs_count_inodes(struct adit_cs *cs, int delta)
 void adit__cs_note_data(struct adit_cs *cs, uint64_t ino)
 {
 	struct adit_vol_set *set = cs->set;
+	const struct adit_inode_pm *ip = adit__inode_slot(cs->fs, ino);
+	uint64_t at = ip ? adit__offset_of(cs->fs, ip) : 0;
 
 	for (unsigned i = 0; i < set->notes; i++)
-		if (set->note[i] == ino)
+		if (set->note[i] == at)
 			return;
 	if (set->notes == 2) {
 		cs->err = -E2BIG;
 		return;
 	}
-	set->note[set->notes++] = ino;
+	set->note[set->notes++] = at;
 }
 
 static uint64_t intent_offset(const struct adit_fs *fs, uint32_t lane)
@@ -586,13 +588,13 @@ static uint64_t write_record(struct adit_cs *cs, struct adit_vol_lane *vl, uint6
 	return seq;
 }
 
-static void apply_notes(struct adit_cs *cs, uint64_t seq)
+void adit__apply_notes(struct adit_fs *fs, const struct adit_vol_set *set, uint64_t seq)
 {
-	for (unsigned i = 0; i < cs->set->notes; i++) {
-		struct adit_inode_pm *ip = adit__inode_slot(cs->fs, cs->set->note[i]);
+	for (unsigned i = 0; i < set->notes && i < 2; i++) {
+		struct adit_inode_pm *ip = adit__at(fs, set->note[i]);
 
-		if (ip)
-			adit__pm_max64(&cs->fs->pm, &ip->data_seq, seq);
+		if (set->note[i] != 0)
+			adit__pm_max64(&fs->pm, &ip->data_seq, seq);
 	}
 }
 
@@ -639,7 +641,7 @@ int adit__cs_commit(struct adit_cs *cs)
 	 * the pool has to be opened again (adit__op_end). */
 	cs->applying = true;
 	seq = write_record(cs, vl, &end);
-	apply_notes(cs, seq);
+	adit__apply_notes(fs, cs->set, seq);
 	adit__apply_record(fs, (const struct adit_record_pm *)cs->buf);
 	__atomic_store_n(&vl->head, end, __ATOMIC_RELEASE);
 	__atomic_store_n(&vl->active_low, UINT64_MAX, __ATOMIC_RELEASE);

@@ -364,6 +364,14 @@ static void end(struct adit_op *op)
 	give_slot(op->held);
 }
 
+bool adit__op_need(struct adit_op *op, struct adit_fs *fs)
+{
+	if (*fs->env->current_op())
+		return false;
+	adit__op_begin(op, fs);
+	return true;
+}
+
 /* The lane is locked: its change set becomes the operation's. */
 static int use_lane(struct adit_op *op, uint32_t lane)
 {

@@ -109,15 +109,9 @@ static void claim_record(struct adit_fs *fs, uint32_t lane, const struct adit_re
 static void finish_record(struct adit_fs *fs, uint32_t lane, const struct adit_record_pm *r)
 {
 	struct adit_vol_lane *vl = &fs->vol->lane[lane];
-	const struct adit_vol_set *set = &fs->sets[lane];
 
 	claim_record(fs, lane, r);
-	for (unsigned i = 0; i < set->notes && i < 2; i++) {
-		struct adit_inode_pm *ip = adit__inode_slot(fs, set->note[i]);
-
-		if (ip)
-			adit__pm_max64(&fs->pm, &ip->data_seq, get64(r->seq));
-	}
+	adit__apply_notes(fs, &fs->sets[lane], get64(r->seq));
 	adit__apply_record(fs, r);
 	__atomic_store_n(&vl->head, adit__record_end(fs, r), __ATOMIC_RELEASE);
 }

@@ -441,10 +441,12 @@ static void test_fault_while_applying(void **state)
 	uint8_t *image = small_image();
 	struct adit_id id;
 	struct pool p;
+	uint64_t was;
 
 	(void)state;
 	open_on(&p, image, SMALL, "open");
 	faulty = p.fs;
+	assert_int_equal(adit__create(faulty, ADIT_INO_ROOT, "before", 6, &c, false, &id), 0);
 	data.fenced = false;
 	least_begin(&p.pm);
 	least.step = fault_while_applying;
@@ -455,7 +457,10 @@ static void test_fault_while_applying(void **state)
 	least_end();
 	/* The record may be half applied: nothing goes on from here. */
 	assert_int_equal(adit__create(faulty, ADIT_INO_ROOT, "next", 4, &c, false, &id), -EIO);
+	was = faulty->vol->c;
+	assert_true(faulty->vol->seq > was);
 	assert_int_equal(adit__checkpoint(faulty), -EIO);
+	assert_int_equal(faulty->vol->c, was);
 	adit__core_abandon(faulty);
 	open_on(&p, image, SMALL, "after the fault");
 	assert_clean(p.fs, "after the fault");
