@@ -390,7 +390,7 @@ static void one_death(unsigned i, uint64_t n)
 	bool killed;
 
 	snprintf(what, sizeof what, "%s %llu", steps[i].name, (unsigned long long)n);
-	alarm(20); /* nothing may hang */
+	alarm(120); /* nothing may hang */
 	fresh_pool();
 	open_it();
 	killed = victim(&steps[i], n);

@@ -25,14 +25,14 @@ PM_CALL = re.compile(r"\badit__pm_(store|store32|store64|zero|or64|andnot64|max6
 
 # What a fence orders, when it stands beside one.
 ORDERED = re.compile(r"\badit__pm_\w+\s*\(|\b__atomic_(store|fetch)\w*\s*\(|\badit__(ckpt_store|ck_store|super_store)"
-                     r"|\bapply_notes|\badit__apply_record|\bwrite_(back_all|record|group)|\blane_walk|\bseal_\w+")
+                     r"|\badit__apply_notes|\badit__apply_record|\bwrite_(back_all|record|group)|\blane_walk|\bseal_\w+")
 FENCES = re.compile(r"\badit__pm_fence|\badit__(ckpt_store|ck_store|super_store|cs_commit)")
 
 # The commit, the checkpoint, recovery, and what they are made of.
 STEPS = {
     "src/core/log.c": """adit__cs_fresh adit__cs_fresh_zero adit__cs_data raise_dirty apply_entry
         adit__apply_record forget adit__cs_drop adit__cs_alloc_entry adit__cs_note_data adit__cs_intent
-        write_pad write_record apply_notes make_room adit__cs_commit put_differences""",
+        write_pad write_record adit__apply_notes make_room adit__cs_commit put_differences""",
     "src/core/checkpoint.c": """adit__ckpt_store seal_root seal_structure seal_touched flush_touched write_back_all
         touch touch_range touch_bitmaps touch_entry release_entry total_record checkpoint_to adit__checkpoint
         adit__checkpoint_due adit__data_settled adit__log_init next_record claim_log renew_nonce adit__log_recover""",

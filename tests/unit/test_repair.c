@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A participant dies in the middle of an operation, another one repairs (core/repair.c), goes on, and then the power
+ * fails: what the living had seen is still so.  The repairer may die as well, and a third one takes over.
+ *
+ * The participants are three handles of one process on one piece of memory; dying is a jump.
+ */
+#include "least.h"
+
+#include <fcntl.h>
+
+static jmp_buf away;
+static unsigned steps, last_step;
+
+static void die_at(uint64_t offset, uint64_t len)
+{
+	(void)offset, (void)len;
+	if (steps++ == last_step)
+		longjmp(away, 1);
+}
+
+/* ---- operations ------------------------------------------------------------------------ */
+
+static uint64_t named(struct pool *p, const char *name)
+{
+	return lookup(p->fs, ADIT_INO_ROOT, name);
+}
+
+static void act_append(struct pool *p)
+{
+	put(p->fs, named(p, "data"), 20000, 3000);
+}
+
+static bool appended(struct pool *p)
+{
+	struct adit_attr a;
+
+	assert_int_equal(adit__getattr(p->fs, named(p, "data"), &a), 0);
+	assert_true(a.size == 20000 || a.size == 23000);
+	return a.size == 23000;
+}
+
+static void act_atomic(struct pool *p)
+{
+	struct adit_iovec v = {(uint8_t *)(uintptr_t) "0123456789abcdef", 16};
+	uint64_t pos = 5000;
+
+	assert_int_equal(adit__file_write(p->fs, named(p, "data"), &v, 1, &pos, ADIT_WRITE_ATOMIC), 16);
+}
+
+static bool replaced(struct pool *p)
+{
+	uint8_t found[16];
+	struct adit_iovec v = {found, 16};
+	uint64_t ino = named(p, "data");
+
+	assert_int_equal(adit__file_read(p->fs, ino, &v, 1, 5000), 16);
+	if (memcmp(found, "0123456789abcdef", 16) == 0)
+		return true;
+	for (unsigned i = 0; i < 16; i++)
+		assert_int_equal(found[i], (uint8_t)((5000 + i) * 131 + ino * 17 + ((5000 + i) >> 9)));
+	return false;
+}
+
+static void act_rename(struct pool *p)
+{
+	assert_int_equal(adit__rename(p->fs, ADIT_INO_ROOT, "victim", 6, named(p, "other"), "moved", 5, 0), 0);
+}
+
+static bool renamed(struct pool *p)
+{
+	struct adit_id id;
+	bool there = adit__lookup(p->fs, named(p, "other"), "moved", 5, &id) == 0;
+
+	assert_int_equal(has(p, "victim"), !there);
+	return there;
+}
+
+static void act_checkpoint(struct pool *p)
+{
+	assert_int_equal(adit__checkpoint(p->fs), 0);
+}
+
+static bool nothing_changed(struct pool *p)
+{
+	return has(p, "before");
+}
+
+static const struct act {
+	const char *name;
+	void (*run)(struct pool *);
+	bool (*done)(struct pool *);
+} acts[] = {
+	{"create", act_create, created},     {"unlink", act_unlink, unlinked},
+	{"append", act_append, appended},    {"atomic write", act_atomic, replaced},
+	{"rename", act_rename, renamed},     {"checkpoint", act_checkpoint, nothing_changed},
+};
+
+/* ---- participants ------------------------------------------------------------------------ */
+
+static void join(struct pool *p, uint8_t *base, uint32_t me)
+{
+	pool_on(p, base, SMALL);
+	assert_int_equal(adit__core_open(&p->fs, &p->pm, &env, &p->reporter, ADIT_OPEN_JOIN), 0);
+	p->fs->me = me;
+}
+
+/* Up to its n-th step: false when it was over before. */
+static bool dies(struct pool *p, void (*run)(struct pool *), unsigned n)
+{
+	volatile bool died = true;
+
+	steps = 0;
+	last_step = n;
+	least.step = die_at;
+	if (setjmp(away) == 0) {
+		run(p);
+		died = false;
+	}
+	least.step = NULL;
+	adit__current_op = NULL;
+	return died;
+}
+
+static uint8_t dead[256];
+
+static void repair(struct pool *p)
+{
+	uint32_t slots[256], n;
+
+	assert_true(adit__is_still(p->fs, dead));
+	n = adit__repair(p->fs, dead, slots);
+	for (uint32_t i = 0; i < n; i++)
+		assert_int_equal(adit__finish_inherited(p->fs, slots[i]), 0);
+}
+
+static void check_living(struct pool *p, const char *when)
+{
+	assert_clean(p->fs, when);
+	assert_int_equal(adit__checkpoint(p->fs), 0);
+	assert_int_equal(p->fs->vol->free_blocks, adit__total_free(p->fs));
+}
+
+/* The power fails: is what the living knew still so? */
+static void power_fails(const struct act *a, bool done, bool peer, const char *when)
+{
+	uint8_t *image = memory(SMALL);
+	struct pool p;
+
+	memcpy(image, least.durable, SMALL);
+	open_on(&p, image, SMALL, when);
+	assert_clean(p.fs, when);
+	if (!has(&p, "before") || has(&p, "peer") != peer || a->done(&p) != done)
+		fail_msg("%s: the power failure has taken something back", when);
+	adit__core_abandon(p.fs);
+	munmap(image, SMALL);
+}
+
+/* The lane's next record does not fit behind the last one: there will be a pad. */
+static void to_the_end(struct pool *p, uint32_t lane)
+{
+	struct adit_attr a = {.mode = 0600};
+
+	while (p->fs->ring_bytes - p->fs->vol->lane[lane].head % p->fs->ring_bytes > 400) {
+		a.mode ^= 1;
+		assert_int_equal(adit__setattr(p->fs, ADIT_INO_ROOT, ADIT_SET_MODE, &a), 0);
+	}
+}
+
+/* Participant 1 dies at step n of the operation, 0 at step m of the repair (UINT_MAX: it lives), then 2 repairs.
+ * False: the operation, or the repair, has fewer steps. */
+static bool one(const struct act *a, unsigned n, unsigned m, bool late)
+{
+	uint8_t *image = small_image();
+	struct pool p[3], *living = &p[0];
+	char when[100];
+	bool died, again = false, done;
+
+	snprintf(when, sizeof when, "%s, death at %u, of the repairer at %u", a->name, n, m);
+	snprintf(what, sizeof what, "%s", when);
+	open_on(&p[0], image, SMALL, "open");
+	join(&p[1], image, 1);
+	join(&p[2], image, 2);
+	lane_hint = 0;
+	child(p[0].fs, ADIT_INO_ROOT, "before");
+	lane_hint = 1;
+	if (late)
+		to_the_end(&p[1], 1);
+	least_begin(&p[0].pm);
+	died = dies(&p[1], a->run, n);
+	memset(dead, 0, sizeof dead);
+	dead[1] = died;
+	lane_hint = 0;
+	if (m == UINT32_MAX) {
+		repair(&p[0]);
+	} else {
+		again = dies(&p[0], repair, m);
+		dead[0] = again;
+		if (again) {
+			living = &p[2];
+			repair(living);
+		}
+	}
+	done = a->done(living);
+	if (!died)
+		assert_true(done);
+	power_fails(a, done, false, when);
+	child(living->fs, ADIT_INO_ROOT, "peer");
+	power_fails(a, done, true, when);
+	check_living(living, when);
+	least_end();
+	for (unsigned i = 0; i < 3; i++)
+		adit__core_abandon(p[i].fs);
+	munmap(image, SMALL);
+	return m == UINT32_MAX ? died : again;
+}
+
+static unsigned cases;
+
+static void test_deaths(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < sizeof acts / sizeof acts[0]; i++) {
+		unsigned n = 0;
+
+		while (one(&acts[i], n, UINT32_MAX, false))
+			n++;
+		assert_true(n > 3);
+		cases += n;
+	}
+}
+
+/* Where the record and the pad before it are made durable together. */
+static void test_deaths_at_the_end_of_the_ring(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		unsigned n = 0;
+
+		while (one(&acts[i], n, UINT32_MAX, true))
+			n++;
+		cases += n;
+	}
+}
+
+static uint32_t fill_pool(struct pool *p)
+{
+	uint64_t ino = child(p->fs, ADIT_INO_ROOT, "all"), pos = 0;
+
+	memset(buffer, 0xa5, sizeof buffer);
+	for (uint32_t n = 65536; n >= 4096;) {
+		struct adit_iovec v = {buffer, n};
+		uint64_t at = pos;
+		int64_t done = adit__file_write(p->fs, ino, &v, 1, &at, 0);
+
+		if (done > 0)
+			pos += (uint64_t)done;
+		else
+			n /= 2;
+	}
+	return (uint32_t)pos;
+}
+
+/* The slot that a dead checkpointer wrote may be in the caches only: blocks that were freed before it are
+ * used by the living, and no older slot may bring back what was in them. */
+static void test_slot_in_the_caches(void **state)
+{
+	(void)state;
+	for (unsigned n = 0, died = true; died; n++) {
+		uint8_t *image = small_image(), *after = memory(SMALL);
+		struct pool p, q, r;
+		uint64_t ino;
+		uint32_t all;
+
+		open_on(&p, image, SMALL, "open");
+		join(&q, image, 1);
+		lane_hint = 0;
+		assert_int_equal(adit__checkpoint(p.fs), 0);
+		least_begin(&p.pm);
+		act_atomic(&p);
+		assert_int_equal(adit__unlink(p.fs, ADIT_INO_ROOT, "data", 4), 0);
+		lane_hint = 1;
+		died = dies(&q, act_checkpoint, n);
+		memset(dead, 0, sizeof dead);
+		dead[1] = (uint8_t)died;
+		lane_hint = 0;
+		repair(&p);
+		all = fill_pool(&p);
+		assert_true(all > 1u << 20);
+		memcpy(after, least.durable, SMALL);
+		least_end();
+		open_on(&r, after, SMALL, "after the power failure");
+		assert_clean(r.fs, "after the power failure");
+		ino = lookup(r.fs, ADIT_INO_ROOT, "all");
+		for (uint32_t at = 0; at < all;) {
+			struct adit_iovec v = {buffer, sizeof buffer};
+			int64_t got = adit__file_read(r.fs, ino, &v, 1, at);
+
+			assert_true(got > 0);
+			for (int64_t k = 0; k < got; k++)
+				if (buffer[k] != 0xa5)
+					fail_msg("death at %u: byte %lld of a file is another one's", n,
+						 (long long)(at + k));
+			at += (uint32_t)got;
+		}
+		adit__core_abandon(r.fs);
+		adit__core_abandon(q.fs);
+		adit__core_abandon(p.fs);
+		munmap(image, SMALL);
+		munmap(after, SMALL);
+		cases++;
+	}
+}
+
+static void test_deaths_of_the_repairer(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < sizeof acts / sizeof acts[0]; i++)
+		for (unsigned n = 0; n < 40; n += 3) {
+			unsigned m = 0;
+
+			while (one(&acts[i], n, m, false))
+				m++;
+			cases += m;
+		}
+}
+
+/* Locks that the living hold stay held, shared ones as often as they are; versions are even again. */
+static void test_locks(void **state)
+{
+	uint8_t *image = small_image();
+	struct adit_op mine[2], theirs[2];
+	struct pool p, q;
+	struct adit_lock *lock;
+	uint64_t version;
+
+	(void)state;
+	open_on(&p, image, SMALL, "open");
+	join(&q, image, 1);
+	lock = adit__inode_lock_of(p.fs, ADIT_INO_ROOT);
+	for (unsigned i = 0; i < 2; i++) {
+		adit__current_op = NULL;
+		adit__op_begin(&mine[i], p.fs);
+		adit__lock_inode(&mine[i], ADIT_INO_ROOT, false);
+		adit__current_op = NULL;
+		adit__op_begin(&theirs[i], q.fs);
+		adit__lock_inode(&theirs[i], i ? 17 : ADIT_INO_ROOT, i);
+	}
+	adit__op_park(&mine[0]);
+	adit__op_park(&mine[1]);
+	adit__current_op = NULL;
+	assert_false(adit__glance(p.fs, 17, &version));
+	memset(dead, 0, sizeof dead);
+	dead[1] = 1;
+	repair(&p);
+	assert_true(adit__glance(p.fs, 17, &version));
+	assert_int_equal((uint32_t)lock->word, 2);
+	assert_true(is_held(p.fs, lock));
+	for (unsigned i = 0; i < 2; i++) {
+		adit__current_op = &mine[i];
+		adit__op_unpark(&mine[i]);
+		adit__op_end(&mine[i]);
+	}
+	assert_false(is_held(p.fs, lock));
+	adit__core_abandon(q.fs);
+	adit__core_abandon(p.fs);
+	munmap(image, SMALL);
+}
+
+/* Nothing is repaired while somebody living is in the middle of something; and nobody begins meanwhile. */
+static uint32_t looks;
+
+static void open_the_gate(struct adit_fs *fs)
+{
+	if (++looks == 3)
+		fs->vol->gate++;
+}
+
+static void test_gate(void **state)
+{
+	uint8_t *image = small_image();
+	struct adit_op op;
+	struct pool p;
+
+	(void)state;
+	env.wait_gate = open_the_gate;
+	open_on(&p, image, SMALL, "open");
+	memset(dead, 0, sizeof dead);
+	adit__op_begin(&op, p.fs);
+	assert_false(adit__is_still(p.fs, dead));
+	adit__op_park(&op);
+	assert_true(adit__is_still(p.fs, dead));
+	p.fs->vol->gate++;
+	looks = 0;
+	adit__op_unpark(&op);
+	assert_int_equal(looks, 3);
+	assert_false(adit__is_still(p.fs, dead));
+	adit__op_end(&op);
+	assert_true(adit__is_still(p.fs, dead));
+	p.fs->vol->gate++;
+	looks = 0;
+	adit__op_begin(&op, p.fs);
+	assert_int_equal(looks, 3);
+	adit__op_end(&op);
+	env.wait_gate = adit__env.wait_gate;
+	adit__core_abandon(p.fs);
+	munmap(image, SMALL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_deaths),
+		cmocka_unit_test(test_deaths_at_the_end_of_the_ring),
+		cmocka_unit_test(test_slot_in_the_caches),
+		cmocka_unit_test(test_deaths_of_the_repairer),
+		cmocka_unit_test(test_locks),
+		cmocka_unit_test(test_gate),
+	};
+	int failed = cmocka_run_group_tests(tests, begin_env, drop_image);
+
+	printf("%u deaths\n", cases);
+	return failed;
+}
