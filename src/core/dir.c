@@ -475,6 +475,8 @@ int adit__dir_retarget_at(struct adit_cs *cs, struct adit_inode_pm *dir, const v
 /* ---- reading ---------------------------------------------------------------- */
 
 struct reading {
+	struct adit_fs *fs;
+	uint64_t dir;
 	adit_dir_visit visit;
 	void *arg;
 };
@@ -484,8 +486,10 @@ static int read_record(void *arg, const struct adit_rec_pm *rec)
 	const struct reading *r = arg;
 	struct adit_dirent de;
 
-	if (!dirent_ok(rec))
+	if (!dirent_ok(rec)) {
+		adit__report(r->fs, "directory %llu: a record is no entry", (unsigned long long)r->dir);
 		return -EUCLEAN;
+	}
 	dirent_get(rec, &de);
 	return r->visit(r->arg, get64(rec->key), dirent_of(rec)->name, rec->a, &de);
 }
@@ -527,7 +531,7 @@ static int read_inline(struct adit_fs *fs, const struct adit_inode_pm *dir, uint
 int adit__dir_read(struct adit_fs *fs, const struct adit_inode_pm *dir, uint64_t after,
 		   adit_dir_visit visit, void *arg)
 {
-	struct reading r = {visit, arg};
+	struct reading r = {fs, get64(dir->ino), visit, arg};
 	struct adit_tree t;
 
 	switch (adit__inode_fork(dir)) {

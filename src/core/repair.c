@@ -144,18 +144,24 @@ static void finish_records(struct adit_fs *fs, const uint8_t *dead)
 
 /* ---- the log's volatile part ------------------------------------------------------- */
 
-static void checkpoint_anew(struct adit_fs *fs)
+/* It may be in the caches only, and what follows relies on it (I18). */
+static const struct adit_ckpt_pm *claim_slot(struct adit_fs *fs)
 {
 	const struct adit_ckpt_pm *k = adit__ckpt_newest(fs);
-	struct adit_vol *v = fs->vol;
 
 	if (!k) {
 		adit__stop(fs);
-		return;
+		return NULL;
 	}
-	/* It may be in the caches only, and what follows relies on it. */
 	adit__pm_flush(&fs->pm, k, sizeof *k);
 	adit__pm_fence(&fs->pm);
+	return k;
+}
+
+static void checkpoint_anew(struct adit_fs *fs, const struct adit_ckpt_pm *k)
+{
+	struct adit_vol *v = fs->vol;
+
 	v->generation = get64(k->generation);
 	__atomic_store_n(&v->c, get64(k->c), __ATOMIC_RELEASE);
 	for (uint32_t i = 0; i < fs->lanes; i++) {
@@ -322,11 +328,14 @@ static uint32_t inherit(struct adit_fs *fs, const uint8_t *dead, uint32_t *slots
 
 uint32_t adit__repair(struct adit_fs *fs, const uint8_t *dead, uint32_t *slots)
 {
+	const struct adit_ckpt_pm *k = claim_slot(fs);
 	uint32_t n;
 
-	checkpoint_anew(fs);
+	if (!k)
+		return 0;
+	checkpoint_anew(fs, k);
 	finish_records(fs, dead);
-	checkpoint_anew(fs); /* without what applying has added */
+	checkpoint_anew(fs, k); /* without what applying has added */
 	each_record(fs, add_totals);
 	space_anew(fs, dead);
 	n = inherit(fs, dead, slots);
