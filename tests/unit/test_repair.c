@@ -9,6 +9,8 @@
 
 #include <fcntl.h>
 
+#include "core/alloc.h"
+
 static jmp_buf away;
 static unsigned steps, last_step;
 
@@ -368,6 +370,83 @@ static void test_deaths_of_the_repairer(void **state)
 		}
 }
 
+/* What a dead one had written through the log is not replayed over what a living one stores there (I8). */
+static void test_data_after_logged(void **state)
+{
+	static const char mine[] = "ffffffffffffffff";
+
+	(void)state;
+	for (unsigned n = 0, died = true; died; n++) {
+		uint8_t *image = small_image(), *after = memory(SMALL);
+		struct adit_iovec v = {(uint8_t *)(uintptr_t)mine, 16};
+		uint8_t found[16];
+		struct adit_iovec w = {found, 16};
+		uint64_t pos = 5000;
+		struct pool p, q, r;
+
+		open_on(&p, image, SMALL, "open");
+		join(&q, image, 1);
+		least_begin(&p.pm);
+		lane_hint = least.actor = 1;
+		died = dies(&q, act_atomic, n);
+		memset(dead, 0, sizeof dead);
+		dead[1] = (uint8_t)died;
+		lane_hint = least.actor = 0;
+		repair(&p);
+		assert_int_equal(adit__file_write(p.fs, named(&p, "data"), &v, 1, &pos, 0), 16);
+		memcpy(after, least.durable, SMALL);
+		least_end();
+		open_on(&r, after, SMALL, "after the power failure");
+		assert_int_equal(adit__file_read(r.fs, named(&r, "data"), &w, 1, 5000), 16);
+		if (memcmp(found, mine, 16) != 0)
+			fail_msg("death at %u: older data have come back", n);
+		adit__core_abandon(r.fs);
+		adit__core_abandon(q.fs);
+		adit__core_abandon(p.fs);
+		munmap(image, SMALL);
+		munmap(after, SMALL);
+		cases++;
+	}
+}
+
+/* Blocks that a living one has taken and not yet recorded stay taken. */
+static void test_reservations(void **state)
+{
+	uint8_t *image = small_image();
+	struct adit_run mine[3], run;
+	struct adit_op op, other;
+	struct pool p, q;
+
+	(void)state;
+	open_on(&p, image, SMALL, "open");
+	join(&q, image, 1);
+	lane_hint = 0;
+	assert_int_equal(adit__op_begin_write(&op, p.fs), 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(adit__alloc_blocks(op.cs, 0, 5 + i, 5 + i, 0, &mine[i]), 0);
+	adit__op_park(&op);
+	adit__current_op = NULL;
+	memset(dead, 0, sizeof dead);
+	dead[2] = 1; /* somebody who held nothing */
+	repair(&q);
+	lane_hint = 1;
+	assert_int_equal(adit__op_begin_write(&other, q.fs), 0);
+	while (adit__cs_room(other.cs) > 4096 &&
+	       adit__alloc_blocks(other.cs, 0, 64, 1, ADIT_ALLOC_RESERVE, &run) == 0)
+		for (unsigned i = 0; i < 3; i++)
+			assert_false(run.block < mine[i].block + mine[i].count &&
+				     mine[i].block < run.block + run.count);
+	assert_true(adit__cs_room(other.cs) > 4096);
+	adit__op_end(&other);
+	adit__current_op = &op;
+	adit__op_unpark(&op);
+	adit__op_end(&op);
+	check_living(&q, "everything given back");
+	adit__core_abandon(q.fs);
+	adit__core_abandon(p.fs);
+	munmap(image, SMALL);
+}
+
 /* Locks that the living hold stay held, shared ones as often as they are; versions are even again. */
 static void test_locks(void **state)
 {
@@ -457,6 +536,8 @@ int main(void)
 		cmocka_unit_test(test_deaths_at_the_end_of_the_ring),
 		cmocka_unit_test(test_slot_in_the_caches),
 		cmocka_unit_test(test_deaths_of_the_repairer),
+		cmocka_unit_test(test_data_after_logged),
+		cmocka_unit_test(test_reservations),
 		cmocka_unit_test(test_locks),
 		cmocka_unit_test(test_gate),
 	};
