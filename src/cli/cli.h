@@ -51,6 +51,7 @@ int adit__cmd_ls(int argc, char **argv);
 int adit__cmd_mkdir(int argc, char **argv);
 int adit__cmd_mkfs(int argc, char **argv);
 int adit__cmd_mv(int argc, char **argv);
+int adit__cmd_ps(int argc, char **argv);
 int adit__cmd_rm(int argc, char **argv);
 int adit__cmd_stat(int argc, char **argv);
 int adit__cmd_sum(int argc, char **argv);

@@ -17,6 +17,7 @@ const struct cli_command cli_commands[] = {
 	{"info", adit__cmd_info, "what a pool is: size, medium, persistence domain, features"},
 	{"fsck", adit__cmd_fsck, "check a pool, repair what can be repaired"},
 	{"df", adit__cmd_df, "space and files, used and free"},
+	{"ps", adit__cmd_ps, "processes that have a pool open, and what they hold"},
 	{"ls", adit__cmd_ls, "list directories"},
 	{"tree", adit__cmd_tree, "draw a directory tree"},
 	{"find", adit__cmd_find, "find files by name, type, size"},

@@ -68,10 +68,15 @@ bool adit__others_are_there(int fd)
 	return adit__fd_lock_probe(fd, true, PARTICIPANT_BYTE, PARTICIPANTS_MAX) != 0;
 }
 
+bool adit__participant_is_there(int fd, uint32_t participant)
+{
+	return adit__fd_lock_probe(fd, true, PARTICIPANT_BYTE + participant, 1) != 0;
+}
+
 static bool is_alive(const struct adit_fs *fs, uint32_t participant)
 {
 	return participant == fs->me ||
-	       adit__fd_lock_probe(fs->share->fd, true, PARTICIPANT_BYTE + participant, 1) != 0;
+	       adit__participant_is_there(fs->share->fd, participant);
 }
 
 static uint64_t taken(const struct adit_fs *fs)

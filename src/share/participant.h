@@ -22,6 +22,9 @@ void adit__gate_unlock(int fd);
 /* Is anybody else there?  Pre: the gate's lock. */
 bool adit__others_are_there(int fd);
 
+/* One of them, or, asked through its own descriptor, nobody. */
+bool adit__participant_is_there(int fd, uint32_t participant);
+
 /* Become a participant, with the gate's lock held: -ENOMEM, -EMFILE (no place left). */
 int adit__share_join(struct adit_fs *, int fd) ADIT_MUST_CHECK;
 /* What others left that have died, with the gate's lock held; its unfinished operations, too, are over then. */

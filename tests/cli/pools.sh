@@ -19,7 +19,7 @@ test_command_line() {
     run adit info --assume=moon p.adit; is 2; complains 'no such persistence domain'
     run adit info p.adit more; is 2; complains 'one operand too many'
     # Every command has help, and refuses an empty command line.
-    for command in mkfs info df ls tree find stat cat sum write cp mv ln mkdir rm touch chmod chown \
+    for command in mkfs info df ps ls tree find stat cat sum write cp mv ln mkdir rm touch chmod chown \
         dump; do
         ok adit "$command" --help; says Usage
         run adit "$command"; is 2
@@ -148,6 +148,8 @@ test_busy() {
     eq "$line" held
     ok adit ls p.adit
     ok adit touch p.adit:/x
+    ok adit ps p.adit; says PARTICIPANT; says helper; says alive
+    ok adit ps --json p.adit; eq "$(json 'len(d)')" 1; eq "$(json 'd[0]["running"]')" 0
     ok adit dump p.adit superblock; says 'state: open'
     run adit fsck -n p.adit; is 8; complains EBUSY
     run adit fsck -y p.adit; is 8; complains EBUSY
