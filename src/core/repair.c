@@ -80,7 +80,23 @@ static void each_record(struct adit_fs *fs, record_fn fn)
 	}
 }
 
-/* The record that the owner of this lane was about to apply, or applying; NULL: none that is whole. */
+static uint64_t newest_in(struct adit_fs *fs, uint32_t lane)
+{
+	uint64_t newest = fs->vol->c, pos = fs->vol->lane[lane].tail;
+
+	while (pos < fs->vol->lane[lane].head) {
+		const struct adit_record_pm *r = adit__record_at(fs, lane, pos, false);
+
+		if (!r)
+			break;
+		newest = max_u64(newest, get64(r->seq));
+		pos = adit__record_end(fs, r);
+	}
+	return newest;
+}
+
+/* The record that the owner of this lane was about to apply, or applying; NULL: none that is whole.  One with an
+ * older number was left where the ring begins by somebody who died with the pad before it half written. */
 static const struct adit_record_pm *unfinished(struct adit_fs *fs, uint32_t lane)
 {
 	uint64_t pos = fs->vol->lane[lane].head;
@@ -89,7 +105,7 @@ static const struct adit_record_pm *unfinished(struct adit_fs *fs, uint32_t lane
 		const struct adit_record_pm *r = adit__record_at(fs, lane, pos, true);
 
 		if (!r || !(get16(r->flags) & ADIT_RECORD_PAD))
-			return r && get64(r->seq) > fs->vol->c ? r : NULL;
+			return r && get64(r->seq) > newest_in(fs, lane) ? r : NULL;
 		pos = adit__record_end(fs, r);
 	}
 	return NULL;

@@ -246,9 +246,15 @@ static int settle(struct adit_pool *pool)
 
 static ADIT_NOINLINE int close_guarded(struct adit_pool *pool)
 {
-	bool shared = pool->fs->share != NULL && adit__gate_lock(pool->media.fd) == 0;
-	int rc;
+	bool shared = pool->fs->share != NULL;
+	int rc = shared ? adit__gate_lock(pool->media.fd) : 0;
 
+	if (rc != 0) {
+		/* Others will look after what is left, as if we had died. */
+		adit__share_drop(pool->fs);
+		adit__core_abandon(pool->fs);
+		return rc;
+	}
 	ADIT_GUARD(pool, rc, settle(pool));
 	adit__share_drop(pool->fs); /* after a fault */
 	adit__core_abandon(pool->fs);

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "media/media.h"
+#include "media/sigbus.h"
 
 /* Bytes of the pool file, behind every file's end. */
 #define GATE_BYTE	 (1ull << 62)
@@ -210,12 +212,31 @@ static void bury(struct adit_fs *fs)
 			__atomic_store_n(&fs->participants[i].owner, 0, __ATOMIC_RELEASE);
 }
 
+/* Media errors in what we do for others: the pool stops, as it would have for them. */
+#define GUARDED(fs, work)                                                             \
+	do {                                                                          \
+		struct adit_sigbus_frame frame_;                                      \
+                                                                                      \
+		if (ADIT_SIGBUS_TRY(&frame_, (struct adit_media *)(fs)->pm.priv)) {   \
+			adit__report((fs), "media error while repairing: pool stopped"); \
+			adit__stop(fs);                                               \
+		} else {                                                              \
+			work;                                                         \
+			ADIT_SIGBUS_END(&frame_);                                     \
+		}                                                                     \
+	} while (0)
+
+static void finish_each(const struct inherited *in)
+{
+	for (uint32_t i = 0; i < in->n; i++)
+		(void)adit__finish_inherited(in->fs, in->slot[i]);
+}
+
 static void *finish_inherited(void *arg)
 {
 	struct inherited *in = arg;
 
-	for (uint32_t i = 0; i < in->n; i++)
-		(void)adit__finish_inherited(in->fs, in->slot[i]);
+	GUARDED(in->fs, finish_each(in));
 	__atomic_sub_fetch(&in->fs->share->threads, 1, __ATOMIC_RELEASE);
 	free(in);
 	return NULL;
@@ -226,7 +247,9 @@ static void *finish_inherited(void *arg)
 static void finish_beside(struct adit_fs *fs, uint32_t n)
 {
 	struct inherited *in = malloc(sizeof *in + n * sizeof in->slot[0]);
+	sigset_t none, were;
 	pthread_t thread;
+	int rc;
 
 	if (in == NULL)
 		goto stop;
@@ -234,7 +257,13 @@ static void finish_beside(struct adit_fs *fs, uint32_t n)
 	in->n = n;
 	memcpy(in->slot, fs->share->slots, n * sizeof in->slot[0]);
 	__atomic_add_fetch(&fs->share->threads, 1, __ATOMIC_RELAXED);
-	if (pthread_create(&thread, NULL, finish_inherited, in) != 0) {
+	/* The program's signals are not for this thread. */
+	sigfillset(&none);
+	sigdelset(&none, SIGBUS);
+	pthread_sigmask(SIG_SETMASK, &none, &were);
+	rc = pthread_create(&thread, NULL, finish_inherited, in);
+	pthread_sigmask(SIG_SETMASK, &were, NULL);
+	if (rc != 0) {
 		__atomic_sub_fetch(&fs->share->threads, 1, __ATOMIC_RELAXED);
 		free(in);
 		goto stop;
@@ -264,13 +293,13 @@ static void open_gate(struct adit_fs *fs)
 /* With the gate's lock. */
 static void repair(struct adit_fs *fs)
 {
-	uint32_t n;
+	volatile uint32_t n = 0;
 
 	if (!find_dead(fs) && !(__atomic_load_n(&fs->vol->gate, __ATOMIC_SEQ_CST) & 1))
 		return;
 	close_gate(fs);
 	wait_until_still(fs);
-	n = adit__repair(fs, fs->share->dead, fs->share->slots);
+	GUARDED(fs, n = adit__repair(fs, fs->share->dead, fs->share->slots));
 	bury(fs);
 	open_gate(fs);
 	if (n > 0)
