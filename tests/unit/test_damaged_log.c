@@ -201,12 +201,32 @@ static void test_damaged_slot(void **state)
 		damage_slot(i & 1, i & 2);
 }
 
+/* Somebody stores into a ring while the pool is open: the checkpoint says so, and nothing goes on. */
+static void test_overwritten_record(void **state)
+{
+	struct adit_create c = {.mode = S_IFREG | 0600};
+	struct adit_record_pm *record[FILES];
+	struct adit_id id;
+	struct pool p;
+
+	(void)state;
+	open_image(&p);
+	work(&p, record);
+	record[2]->magic = put32(0);
+	assert_int_equal(adit__checkpoint(p.fs), -EIO);
+	assert_non_null(strstr(p.report, "overwritten"));
+	assert_int_equal(adit__checkpoint(p.fs), -EIO);
+	assert_int_equal(adit__create(p.fs, ADIT_INO_ROOT, "x", 1, &c, false, &id), -EIO);
+	close_image(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_damaged_record),
 		cmocka_unit_test(test_around_the_end),
 		cmocka_unit_test(test_damaged_slot),
+		cmocka_unit_test(test_overwritten_record),
 	};
 
 	return cmocka_run_group_tests(tests, make_image, drop_image);
