@@ -4,7 +4,7 @@
  * random moments while the others go on.
  *
  * Whoever takes a dead worker's place finds each of its files as it was before or after the call that was running.
- * Others go on all the time.  In the end everything is removed, all that is free can be had, and the check finds
+ * Others go on all the time (how soon is printed; only a minute counts as a failure).  In the end everything is removed, all that is free can be had, and the check finds
  * nothing.
  *
  *	multi				some seconds
@@ -469,7 +469,7 @@ int main(void)
 			fail("worker %u ended by itself", n);
 		kills++;
 		{
-			uint64_t took = wait_for_others(n, 5000);
+			uint64_t took = wait_for_others(n, 60000);
 
 			longest = took > longest ? took : longest;
 		}
