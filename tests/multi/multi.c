@@ -4,8 +4,8 @@
  * random moments while the others go on.
  *
  * Whoever takes a dead worker's place finds each of its files as it was before or after the call that was running.
- * Others go on all the time (how soon is printed; only a minute counts as a failure).  In the end everything is removed, all that is free can be had, and the check finds
- * nothing.
+ * Others go on all the time: how soon is printed, only a minute counts as a failure.  In the end everything is
+ * removed, all that is free can be had, and the check finds nothing.
  *
  *	multi				some seconds
  *	ADIT_SECONDS=n ADIT_SEED=n multi
@@ -60,7 +60,7 @@ static struct shared {
 	struct worker worker[WORKERS];
 	int stop; /* atomic */
 	int failed;
-} *shared;
+} * shared;
 
 static char path[100];
 static struct adit_pool *pool;
@@ -146,7 +146,8 @@ static bool is_as(unsigned worker, unsigned i, const struct file *f)
 
 static void say(const char *what, const struct file *f)
 {
-	fprintf(stderr, "  %s: directory %d, %u bytes, pattern %u\n", what, f->dir, f->size, f->pattern);
+	fprintf(stderr, "  %s: directory %d, %u bytes, pattern %u\n", what, f->dir, f->size,
+		f->pattern);
 }
 
 /* After a death: each file is as it was; the one that was being changed perhaps as it was to be. */
@@ -166,7 +167,8 @@ static void settle_files(struct worker *w, unsigned n)
 			struct stat st;
 
 			if (adit_fstatat(pool, AT_FDCWD, name_of(n, i, d), &st, 0) == 0)
-				fprintf(stderr, "  it is in %d, %llu bytes\n", d, (unsigned long long)st.st_size);
+				fprintf(stderr, "  it is in %d, %llu bytes\n", d,
+					(unsigned long long)st.st_size);
 		}
 		fail("file %u of worker %u is neither", i, n);
 	}
@@ -178,7 +180,8 @@ static void settle_files(struct worker *w, unsigned n)
 static void expect(int64_t rc, int64_t want, const char *what, unsigned i)
 {
 	if (rc != want)
-		fail("%s of file %u: %lld instead of %lld", what, i, (long long)rc, (long long)want);
+		fail("%s of file %u: %lld instead of %lld", what, i, (long long)rc,
+		     (long long)want);
 }
 
 static void make(unsigned i, struct file *next, uint64_t *random)
@@ -188,7 +191,8 @@ static void make(unsigned i, struct file *next, uint64_t *random)
 	*next = (struct file){(int)(chance(random) % DIRS), 0, (uint32_t)chance(random)};
 	me->next = *next;
 	me->running = (int)i;
-	fd = adit_openat(pool, AT_FDCWD, name_of(number, i, next->dir), O_CREAT | O_EXCL | O_WRONLY, 0644);
+	fd = adit_openat(pool, AT_FDCWD, name_of(number, i, next->dir), O_CREAT | O_EXCL | O_WRONLY,
+			 0644);
 	if (fd < 0)
 		fail("creation of file %u: %d", i, fd);
 	expect(adit_close_fd(pool, fd), 0, "close", i);
@@ -226,7 +230,8 @@ static void move(unsigned i, struct file *next, uint64_t *random)
 	next->dir = (int)(chance(random) % DIRS);
 	me->next = *next;
 	me->running = (int)i;
-	expect(adit_rename(pool, name_of(number, i, from), name_of(number, i, next->dir)), 0, "rename", i);
+	expect(adit_rename(pool, name_of(number, i, from), name_of(number, i, next->dir)), 0,
+	       "rename", i);
 }
 
 static void forget(unsigned i, struct file *next)
@@ -253,8 +258,10 @@ static void fight(uint64_t *random)
 	char a[64], b[64];
 	int rc;
 
-	snprintf(a, sizeof a, "/dir-%d/anybody-%d", (int)(chance(random) % DIRS), (int)(chance(random) % 3));
-	snprintf(b, sizeof b, "/dir-%d/anybody-%d", (int)(chance(random) % DIRS), (int)(chance(random) % 3));
+	snprintf(a, sizeof a, "/dir-%d/anybody-%d", (int)(chance(random) % DIRS),
+		 (int)(chance(random) % 3));
+	snprintf(b, sizeof b, "/dir-%d/anybody-%d", (int)(chance(random) % DIRS),
+		 (int)(chance(random) % 3));
 	switch (chance(random) % 4) {
 	case 0:
 		rc = adit_mknod(pool, a, S_IFREG | 0644, 0);
@@ -282,7 +289,9 @@ static void one_call(uint64_t *random)
 		make(i, &next, random);
 	else
 		switch (chance(random) % 8) {
-		case 0: case 1: case 2:
+		case 0:
+		case 1:
+		case 2:
 			append(i, &next, random);
 			break;
 		case 3:
@@ -444,10 +453,13 @@ int main(void)
 	uint64_t random = chosen ? strtoull(chosen, NULL, 0) : 1, seed = random, kills = 0;
 	uint64_t end = now_ns() + (uint64_t)((limit ? strtod(limit, NULL) : 6) * 1e9), longest = 0;
 	uint64_t calls = 0, longest_call = 0;
-	struct proof *proof = proof_begin("multi", "R10", "processes that share a pool are killed at random moments: "
-					  "acknowledged changes are there, the others go on");
+	struct proof *proof =
+		proof_begin("multi", "R10",
+			    "processes that share a pool are killed at random moments: "
+			    "acknowledged changes are there, the others go on");
 
-	shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
 	if (shared == MAP_FAILED)
 		return 2;
 	snprintf(path, sizeof path, "%s/adit-multi-%d.adit", dir, (int)getpid());
@@ -501,8 +513,10 @@ int main(void)
 	proof_count(proof, "kills", kills);
 	proof_count(proof, "calls", calls);
 	proof_end(proof, shared->failed != 0);
-	printf("multi: %llu kills among %u processes, %llu calls, others went on within %.1f ms, longest call %.1f ms, "
-	       "seed %llu: %d failures\n", (unsigned long long)kills, WORKERS, (unsigned long long)calls,
-	       (double)longest / 1e6, (double)longest_call / 1e6, (unsigned long long)seed, shared->failed != 0);
+	printf("multi: %llu kills among %u processes, %llu calls, others went on within %.1f ms, "
+	       "longest call %.1f ms, "
+	       "seed %llu: %d failures\n",
+	       (unsigned long long)kills, WORKERS, (unsigned long long)calls, (double)longest / 1e6,
+	       (double)longest_call / 1e6, (unsigned long long)seed, shared->failed != 0);
 	return shared->failed != 0;
 }

@@ -104,23 +104,62 @@ static int open_at(const char *name, int flags)
 	return adit_openat(pool, AT_FDCWD, name, flags, 0644);
 }
 
-static int64_t do_create(void) { return open_at("/d/new", O_CREAT | O_EXCL | O_WRONLY); }
-static int64_t do_mkdir(void) { return adit_mkdir(pool, "/d/new", 0755); }
-static int64_t do_rmdir(void) { return adit_rmdir(pool, "/empty"); }
-static int64_t do_unlink(void) { return adit_unlink(pool, "/d/file"); }
-static int64_t do_unlink_large(void) { return adit_unlink(pool, "/d/holes"); }
-static int64_t do_link(void) { return adit_link(pool, "/d/file", "/e/new"); }
-static int64_t do_symlink(void) { return adit_symlink(pool, "somewhere", "/d/new"); }
-static int64_t do_rename(void) { return adit_rename(pool, "/d/file", "/e/new"); }
-static int64_t do_rename_over(void) { return adit_rename(pool, "/d/file", "/e/other"); }
-static int64_t do_rename_dir(void) { return adit_rename(pool, "/empty", "/e/new"); }
+static int64_t do_create(void)
+{
+	return open_at("/d/new", O_CREAT | O_EXCL | O_WRONLY);
+}
+static int64_t do_mkdir(void)
+{
+	return adit_mkdir(pool, "/d/new", 0755);
+}
+static int64_t do_rmdir(void)
+{
+	return adit_rmdir(pool, "/empty");
+}
+static int64_t do_unlink(void)
+{
+	return adit_unlink(pool, "/d/file");
+}
+static int64_t do_unlink_large(void)
+{
+	return adit_unlink(pool, "/d/holes");
+}
+static int64_t do_link(void)
+{
+	return adit_link(pool, "/d/file", "/e/new");
+}
+static int64_t do_symlink(void)
+{
+	return adit_symlink(pool, "somewhere", "/d/new");
+}
+static int64_t do_rename(void)
+{
+	return adit_rename(pool, "/d/file", "/e/new");
+}
+static int64_t do_rename_over(void)
+{
+	return adit_rename(pool, "/d/file", "/e/other");
+}
+static int64_t do_rename_dir(void)
+{
+	return adit_rename(pool, "/empty", "/e/new");
+}
 static int64_t do_exchange(void)
 {
 	return adit_renameat2(pool, AT_FDCWD, "/d/file", AT_FDCWD, "/e/other", RENAME_EXCHANGE);
 }
-static int64_t do_truncate(void) { return adit_truncate(pool, "/d/holes", 1000); }
-static int64_t do_chmod(void) { return adit_fchmodat(pool, AT_FDCWD, "/d/file", 0600, 0); }
-static int64_t do_setxattr(void) { return adit_setxattr(pool, "/d/file", "user.two", bytes, 300, 0); }
+static int64_t do_truncate(void)
+{
+	return adit_truncate(pool, "/d/holes", 1000);
+}
+static int64_t do_chmod(void)
+{
+	return adit_fchmodat(pool, AT_FDCWD, "/d/file", 0600, 0);
+}
+static int64_t do_setxattr(void)
+{
+	return adit_setxattr(pool, "/d/file", "user.two", bytes, 300, 0);
+}
 static int64_t do_setxattr_large(void)
 {
 	return adit_setxattr(pool, "/d/file", "user.two", bytes, 20000, 0);
@@ -131,9 +170,18 @@ static int64_t append(const char *name, size_t n)
 
 	return adit_write(pool, fd, bytes, n);
 }
-static int64_t do_append(void) { return append("/d/file", 5000); }
-static int64_t do_append_small(void) { return append("/d/small", 20); }
-static int64_t do_append_large(void) { return append("/d/file", 300 << 10); }
+static int64_t do_append(void)
+{
+	return append("/d/file", 5000);
+}
+static int64_t do_append_small(void)
+{
+	return append("/d/small", 20);
+}
+static int64_t do_append_large(void)
+{
+	return append("/d/file", 300 << 10);
+}
 static int64_t do_atomic(void)
 {
 	struct iovec v = {bytes + 1000, 9000};
@@ -142,8 +190,8 @@ static int64_t do_atomic(void)
 }
 static int64_t do_punch(void)
 {
-	return adit_fallocate(pool, open_at("/d/large", O_WRONLY), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			      8192, 100000);
+	return adit_fallocate(pool, open_at("/d/large", O_WRONLY),
+			      FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 8192, 100000);
 }
 static int64_t do_allocate(void)
 {
@@ -151,7 +199,8 @@ static int64_t do_allocate(void)
 }
 static int64_t do_collapse(void)
 {
-	return adit_fallocate(pool, open_at("/d/holes", O_WRONLY), FALLOC_FL_COLLAPSE_RANGE, 8192, 40960);
+	return adit_fallocate(pool, open_at("/d/holes", O_WRONLY), FALLOC_FL_COLLAPSE_RANGE, 8192,
+			      40960);
 }
 static int64_t do_tmpfile(void)
 {
@@ -159,24 +208,39 @@ static int64_t do_tmpfile(void)
 
 	return adit_linkat(pool, fd, "", AT_FDCWD, "/d/new", AT_EMPTY_PATH);
 }
-static int64_t do_checkpoint(void) { return adit__checkpoint(adit__pool_fs(pool)); }
+static int64_t do_checkpoint(void)
+{
+	return adit__checkpoint(adit__pool_fs(pool));
+}
 
 static const struct step {
 	const char *name;
 	int64_t (*run)(void);
 } steps[] = {
-	{"create", do_create},		  {"mkdir", do_mkdir},
-	{"rmdir", do_rmdir},		  {"unlink", do_unlink},
-	{"unlink-large", do_unlink_large}, {"link", do_link},
-	{"symlink", do_symlink},	  {"rename", do_rename},
-	{"rename-over", do_rename_over},  {"rename-dir", do_rename_dir},
-	{"exchange", do_exchange},	  {"truncate", do_truncate},
-	{"chmod", do_chmod},		  {"setxattr", do_setxattr},
-	{"setxattr-large", do_setxattr_large}, {"append", do_append},
-	{"append-small", do_append_small}, {"append-large", do_append_large},
-	{"atomic-write", do_atomic},	  {"punch", do_punch},
-	{"allocate", do_allocate},	  {"collapse", do_collapse},
-	{"tmpfile", do_tmpfile},	  {"checkpoint", do_checkpoint},
+	{"create", do_create},
+	{"mkdir", do_mkdir},
+	{"rmdir", do_rmdir},
+	{"unlink", do_unlink},
+	{"unlink-large", do_unlink_large},
+	{"link", do_link},
+	{"symlink", do_symlink},
+	{"rename", do_rename},
+	{"rename-over", do_rename_over},
+	{"rename-dir", do_rename_dir},
+	{"exchange", do_exchange},
+	{"truncate", do_truncate},
+	{"chmod", do_chmod},
+	{"setxattr", do_setxattr},
+	{"setxattr-large", do_setxattr_large},
+	{"append", do_append},
+	{"append-small", do_append_small},
+	{"append-large", do_append_large},
+	{"atomic-write", do_atomic},
+	{"punch", do_punch},
+	{"allocate", do_allocate},
+	{"collapse", do_collapse},
+	{"tmpfile", do_tmpfile},
+	{"checkpoint", do_checkpoint},
 };
 #define STEPS (sizeof steps / sizeof steps[0])
 
@@ -208,7 +272,8 @@ static uint64_t of_file(const char *name)
 		adit_close_fd(pool, fd);
 		h = mix(h, data, (size_t)n);
 		for (int i = 0; i < 2; i++) {
-			n = adit_getxattr(pool, name, i ? "user.two" : "user.one", value, sizeof value);
+			n = adit_getxattr(pool, name, i ? "user.two" : "user.one", value,
+					  sizeof value);
 			h = mix(h, &n, sizeof n);
 			if (n > 0)
 				h = mix(h, value, (size_t)n);
@@ -219,8 +284,9 @@ static uint64_t of_file(const char *name)
 
 static uint64_t of_tree(void)
 {
-	static const char *const name[] = {"/d/small", "/d/file", "/d/large", "/d/holes", "/e/other", "/empty",
-					   "/d/new", "/e/new", "/d", "/e", "/"};
+	static const char *const name[] = {"/d/small", "/d/file", "/d/large", "/d/holes",
+					   "/e/other", "/empty",  "/d/new",   "/e/new",
+					   "/d",       "/e",	  "/"};
 	uint64_t h = 0, one;
 
 	for (unsigned i = 0; i < sizeof name / sizeof name[0]; i++) {
@@ -269,13 +335,15 @@ static void on_trap(int signal)
 
 /* Not a function: it would trap on its way out, too, which does not matter, but on its way in it must not. */
 #if defined(__x86_64__)
-#define TRAP(flag)                                                                                         \
-	__asm__ volatile("lea -128(%%rsp), %%rsp; pushfq; andq $~0x100, (%%rsp); orq %0, (%%rsp); popfq; " \
-			 "lea 128(%%rsp), %%rsp" ::"r"((uint64_t)(flag)) : "memory", "cc")
+#define TRAP(flag)                                                                                 \
+	__asm__ volatile(                                                                          \
+		"lea -128(%%rsp), %%rsp; pushfq; andq $~0x100, (%%rsp); orq %0, (%%rsp); popfq; "  \
+		"lea 128(%%rsp), %%rsp" ::"r"((uint64_t)(flag))                                    \
+		: "memory", "cc")
 #define CAN_TRAP true
 #else
 #define TRAP(flag) ((void)(flag))
-#define CAN_TRAP false
+#define CAN_TRAP   false
 #endif
 
 /* What only the first call of a process does (memory, checksums looked at, bitmaps built) is not what is stepped
@@ -454,9 +522,12 @@ int main(int argc, char **argv)
 	const char *limit = getenv("ADIT_SECONDS"), *chosen = getenv("ADIT_SEED");
 	const char *dir = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
 	uint64_t seed = chosen ? strtoull(chosen, NULL, 0) : 1, all = 0, total = 0;
-	struct sums *sums = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	struct proof *proof = proof_begin("multi-steps", "R9", "a process is killed after the n-th instruction of an "
-					  "operation: another one goes on, and finds it done or not begun");
+	struct sums *sums =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct proof *proof =
+		proof_begin("multi-steps", "R9",
+			    "a process is killed after the n-th instruction of an "
+			    "operation: another one goes on, and finds it done or not begun");
 	double until;
 
 	if (!CAN_TRAP)
@@ -484,7 +555,8 @@ int main(int argc, char **argv)
 			uint64_t random = seed * 0x9e3779b97f4a7c15ull + job;
 			unsigned i = job * (STEPS / JOBS);
 
-			count = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+			count = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+				     -1, 0);
 
 			snprintf(path, sizeof path, "%s/adit-steps-%d.adit", dir, (int)getpid());
 			while (seconds() < until && failures < 5) {
@@ -509,8 +581,9 @@ int main(int argc, char **argv)
 	proof_seed(proof, seed);
 	proof_count(proof, "kills after an instruction", sums->deaths);
 	proof_end(proof, all);
-	printf("steps: %llu deaths in %zu operations of %llu instructions, seed %llu: %llu failures\n",
-	       (unsigned long long)sums->deaths, STEPS, (unsigned long long)total, (unsigned long long)seed,
-	       (unsigned long long)all);
+	printf("steps: %llu deaths in %zu operations of %llu instructions, seed %llu: %llu "
+	       "failures\n",
+	       (unsigned long long)sums->deaths, STEPS, (unsigned long long)total,
+	       (unsigned long long)seed, (unsigned long long)all);
 	return all != 0;
 }

@@ -47,7 +47,8 @@ static void act_atomic(struct pool *p)
 	struct adit_iovec v = {(uint8_t *)(uintptr_t) "0123456789abcdef", 16};
 	uint64_t pos = 5000;
 
-	assert_int_equal(adit__file_write(p->fs, named(p, "data"), &v, 1, &pos, ADIT_WRITE_ATOMIC), 16);
+	assert_int_equal(adit__file_write(p->fs, named(p, "data"), &v, 1, &pos, ADIT_WRITE_ATOMIC),
+			 16);
 }
 
 static bool replaced(struct pool *p)
@@ -60,13 +61,16 @@ static bool replaced(struct pool *p)
 	if (memcmp(found, "0123456789abcdef", 16) == 0)
 		return true;
 	for (unsigned i = 0; i < 16; i++)
-		assert_int_equal(found[i], (uint8_t)((5000 + i) * 131 + ino * 17 + ((5000 + i) >> 9)));
+		assert_int_equal(found[i],
+				 (uint8_t)((5000 + i) * 131 + ino * 17 + ((5000 + i) >> 9)));
 	return false;
 }
 
 static void act_rename(struct pool *p)
 {
-	assert_int_equal(adit__rename(p->fs, ADIT_INO_ROOT, "victim", 6, named(p, "other"), "moved", 5, 0), 0);
+	assert_int_equal(
+		adit__rename(p->fs, ADIT_INO_ROOT, "victim", 6, named(p, "other"), "moved", 5, 0),
+		0);
 }
 
 static bool renamed(struct pool *p)
@@ -93,9 +97,9 @@ static const struct act {
 	void (*run)(struct pool *);
 	bool (*done)(struct pool *);
 } acts[] = {
-	{"create", act_create, created},     {"unlink", act_unlink, unlinked},
-	{"append", act_append, appended},    {"atomic write", act_atomic, replaced},
-	{"rename", act_rename, renamed},     {"checkpoint", act_checkpoint, nothing_changed},
+	{"create", act_create, created},  {"unlink", act_unlink, unlinked},
+	{"append", act_append, appended}, {"atomic write", act_atomic, replaced},
+	{"rename", act_rename, renamed},  {"checkpoint", act_checkpoint, nothing_changed},
 };
 
 /* ---- participants ------------------------------------------------------------------------ */
@@ -344,8 +348,9 @@ static void test_slot_in_the_caches(void **state)
 			assert_true(got > 0);
 			for (int64_t k = 0; k < got; k++)
 				if (buffer[k] != 0xa5)
-					fail_msg("death at %u: byte %lld of a file is another one's", n,
-						 (long long)(at + k));
+					fail_msg(
+						"death at %u: byte %lld of a file is another one's",
+						n, (long long)(at + k));
 			at += (uint32_t)got;
 		}
 		adit__core_abandon(r.fs);
