@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * participant.c - coming and going, and what is done when somebody has died: see participant.h.
+ *
+ * Invariants
+ *  - A participant's byte is locked before its entry says that it is there, and its entry says that it is gone before
+ *    the byte is given up: an entry without a lock is somebody who died.
+ *  - Entries change, and repairs are made, with the gate's lock only.
+ */
 #include "share/participant.h"
 
 #include <errno.h>
