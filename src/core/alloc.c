@@ -355,7 +355,9 @@ static bool vol_is_reachable(struct adit_fs *fs, uint32_t group)
 				fs->bitmap_blocks * (uint64_t)ADIT_BLOCK, "volatile bitmap"));
 }
 
-void adit__alloc_unreserve(struct adit_fs *fs, uint64_t block, uint64_t count)
+/* repairs: not if there was another one since, which may have come while this waits for the group: it has
+ * given back all that lies below C, and somebody may have it.  NULL: whatever happened, they are ours. */
+static void unreserve(struct adit_fs *fs, uint64_t block, uint64_t count, const uint64_t *repairs)
 {
 	while (count > 0) {
 		uint32_t group = group_of(fs, block);
@@ -372,7 +374,7 @@ void adit__alloc_unreserve(struct adit_fs *fs, uint64_t block, uint64_t count)
 		 * one, in which these bits are clear already. */
 		if (__atomic_load_n(&v->incarnation, __ATOMIC_ACQUIRE) == fs->incarnation) {
 			v = group_lock(fs, group);
-			if (!v->bad) {
+			if (!v->bad && (!repairs || *repairs == fs->vol->repairs)) {
 				vol_bits(fs, group, v, bit, n, false);
 				__atomic_fetch_add(&fs->vol->free_blocks, n, __ATOMIC_RELAXED);
 			}
@@ -381,6 +383,16 @@ void adit__alloc_unreserve(struct adit_fs *fs, uint64_t block, uint64_t count)
 		block += n;
 		count -= n;
 	}
+}
+
+void adit__alloc_unreserve(struct adit_fs *fs, uint64_t block, uint64_t count)
+{
+	unreserve(fs, block, count, NULL);
+}
+
+void adit__alloc_release(struct adit_fs *fs, uint64_t block, uint64_t count, uint64_t repairs)
+{
+	unreserve(fs, block, count, &repairs);
 }
 
 /* ---- finding space ------------------------------------------------------- */

@@ -30,6 +30,8 @@ void adit__free_blocks(struct adit_cs *, uint64_t block, uint64_t count);
 void adit__alloc_apply(struct adit_fs *, uint64_t block, uint64_t count, bool set,
 		       uint64_t seq);
 void adit__alloc_unreserve(struct adit_fs *, uint64_t block, uint64_t count);
+/* Out of quarantine (I5), unless vol->repairs is another number by then. */
+void adit__alloc_release(struct adit_fs *, uint64_t block, uint64_t count, uint64_t repairs);
 /* Recompute the seals of the bitmap blocks that hold these bits. The caller
  * flushes what adit__bitmap_lines names. */
 void adit__bitmap_seal(struct adit_fs *, uint64_t block);

@@ -436,9 +436,8 @@ static void touch_entry(struct adit_fs *fs, const struct adit_entry_pm *e)
 
 static void release_entry(struct adit_fs *fs, const struct adit_entry_pm *e)
 {
-	/* Who repairs while we wait for a group has given back all that lies below C. */
-	if (e->op == ADIT_OP_FREE && fs->ckpt_work->repairs == fs->vol->repairs)
-		adit__alloc_unreserve(fs, get64(e->where), get32(e->len));
+	if (e->op == ADIT_OP_FREE)
+		adit__alloc_release(fs, get64(e->where), get32(e->len), fs->ckpt_work->repairs);
 }
 
 static void total_record(struct adit_fs *fs, const struct adit_record_pm *r)

@@ -131,8 +131,9 @@ static int open_shared(struct adit_pool *pool, unsigned flags)
 	if (rc == 0 && pool->fs->alone)
 		rc = adit__media_lock(&pool->media, true, 0, 0);
 	else if (rc == 0)
-		rc = adit__share_join(pool->fs, fd);
+		ADIT_GUARD(pool, rc, adit__share_join(pool->fs, fd));
 	if (rc != 0 && pool->fs != NULL) {
+		adit__share_drop(pool->fs);
 		adit__core_abandon(pool->fs);
 		pool->fs = NULL;
 	}

@@ -60,6 +60,8 @@ static struct shared {
 	struct worker worker[WORKERS];
 	int stop; /* atomic */
 	int failed;
+	/* Nameless files that the dead had open keep their blocks until the last process closes the pool. */
+	uint64_t refused; /* atomic: for want of space */
 } * shared;
 
 static char path[100];
@@ -184,6 +186,12 @@ static void expect(int64_t rc, int64_t want, const char *what, unsigned i)
 		     (long long)want);
 }
 
+static void refused(unsigned i, struct file *next)
+{
+	*next = me->file[i];
+	__atomic_add_fetch(&shared->refused, 1, __ATOMIC_RELAXED);
+}
+
 static void make(unsigned i, struct file *next, uint64_t *random)
 {
 	int fd;
@@ -193,6 +201,10 @@ static void make(unsigned i, struct file *next, uint64_t *random)
 	me->running = (int)i;
 	fd = adit_openat(pool, AT_FDCWD, name_of(number, i, next->dir), O_CREAT | O_EXCL | O_WRONLY,
 			 0644);
+	if (fd == -ENOSPC) {
+		refused(i, next);
+		return;
+	}
 	if (fd < 0)
 		fail("creation of file %u: %d", i, fd);
 	expect(adit_close_fd(pool, fd), 0, "close", i);
@@ -202,6 +214,7 @@ static void append(unsigned i, struct file *next, uint64_t *random)
 {
 	uint32_t n = (uint32_t)(chance(random) % (chance(random) % 8 == 0 ? 300000 : 9000)) + 1;
 	int fd = adit_openat(pool, AT_FDCWD, name_of(number, i, next->dir), O_WRONLY | O_APPEND, 0);
+	ssize_t rc;
 
 	if (fd < 0)
 		fail("open of file %u: %d", i, fd);
@@ -211,7 +224,12 @@ static void append(unsigned i, struct file *next, uint64_t *random)
 	next->size += n;
 	me->next = *next;
 	me->running = (int)i;
-	expect(adit_write(pool, fd, bytes, n), n, "append", i);
+	rc = adit_write(pool, fd, bytes, n);
+	if (rc == -ENOSPC) {
+		refused(i, next);
+	} else {
+		expect(rc, n, "append", i);
+	}
 	expect(adit_close_fd(pool, fd), 0, "close", i);
 }
 
@@ -225,13 +243,16 @@ static void shorten(unsigned i, struct file *next, uint64_t *random)
 
 static void move(unsigned i, struct file *next, uint64_t *random)
 {
-	int from = next->dir;
+	int from = next->dir, rc;
 
 	next->dir = (int)(chance(random) % DIRS);
 	me->next = *next;
 	me->running = (int)i;
-	expect(adit_rename(pool, name_of(number, i, from), name_of(number, i, next->dir)), 0,
-	       "rename", i);
+	rc = adit_rename(pool, name_of(number, i, from), name_of(number, i, next->dir));
+	if (rc == -ENOSPC)
+		refused(i, next);
+	else
+		expect(rc, 0, "rename", i);
 }
 
 static void forget(unsigned i, struct file *next)
@@ -275,7 +296,7 @@ static void fight(uint64_t *random)
 	default:
 		rc = adit_unlink(pool, a);
 	}
-	if (rc != 0 && rc != -ENOENT && rc != -EEXIST)
+	if (rc != 0 && rc != -ENOENT && rc != -EEXIST && rc != -ENOSPC)
 		fail("a fight over %s, %s: %d", a, b, rc);
 }
 
@@ -515,8 +536,8 @@ int main(void)
 	proof_end(proof, shared->failed != 0);
 	printf("multi: %llu kills among %u processes, %llu calls, others went on within %.1f ms, "
 	       "longest call %.1f ms, "
-	       "seed %llu: %d failures\n",
+	       "%llu refused for space, seed %llu: %d failures\n",
 	       (unsigned long long)kills, WORKERS, (unsigned long long)calls, (double)longest / 1e6,
-	       (double)longest_call / 1e6, (unsigned long long)seed, shared->failed != 0);
+	       (double)longest_call / 1e6, (unsigned long long)shared->refused, (unsigned long long)seed, shared->failed != 0);
 	return shared->failed != 0;
 }
