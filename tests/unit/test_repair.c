@@ -452,6 +452,66 @@ static void test_reservations(void **state)
 	munmap(image, SMALL);
 }
 
+/* A checkpointer waits for a group while it gives freed blocks back; meanwhile somebody repairs, which gives them
+ * back, and somebody takes them. */
+static struct {
+	struct pool *other;
+	struct adit_op op;
+	struct adit_run run[8];
+	unsigned runs;
+	uint64_t left;
+} meanwhile;
+
+static void lock_and_wait(struct adit_lock *lock, uint32_t incarnation, bool exclusive)
+{
+	struct adit_op *mine = adit__current_op;
+	struct adit_fs *fs = meanwhile.other->fs;
+
+	if (lock == &adit__group_vol(fs, 0)->lock && meanwhile.runs == 0) {
+		env.lock = adit__env.lock;
+		adit__op_park(mine);
+		adit__current_op = NULL;
+		memset(dead, 0, sizeof dead);
+		dead[2] = 1;
+		repair(meanwhile.other);
+		lane_hint = 1;
+		assert_int_equal(adit__op_begin_write(&meanwhile.op, fs), 0);
+		while (meanwhile.runs < 8 &&
+		       adit__alloc_blocks(meanwhile.op.cs, 0, 512, 1, ADIT_ALLOC_RESERVE,
+					  &meanwhile.run[meanwhile.runs]) == 0)
+			meanwhile.runs++;
+		meanwhile.left = fs->vol->free_blocks;
+		adit__current_op = mine;
+		adit__op_unpark(mine);
+	}
+	adit__env.lock(lock, incarnation, exclusive);
+}
+
+static void test_checkpointer_waits(void **state)
+{
+	uint8_t *image = small_image();
+	struct pool p, q;
+
+	(void)state;
+	open_on(&p, image, SMALL, "open");
+	join(&q, image, 1);
+	memset(&meanwhile, 0, sizeof meanwhile);
+	meanwhile.other = &q;
+	lane_hint = 0;
+	act_unlink(&p); /* frees five blocks */
+	env.lock = lock_and_wait;
+	assert_int_equal(adit__checkpoint(p.fs), 0);
+	env.lock = adit__env.lock;
+	assert_true(meanwhile.runs > 0);
+	assert_int_equal(p.fs->vol->free_blocks, meanwhile.left);
+	adit__current_op = &meanwhile.op;
+	adit__op_end(&meanwhile.op);
+	check_living(&q, "everything given back");
+	adit__core_abandon(q.fs);
+	adit__core_abandon(p.fs);
+	munmap(image, SMALL);
+}
+
 /* Locks that the living hold stay held, shared ones as often as they are; versions are even again. */
 static void test_locks(void **state)
 {
@@ -543,6 +603,7 @@ int main(void)
 		cmocka_unit_test(test_deaths_of_the_repairer),
 		cmocka_unit_test(test_data_after_logged),
 		cmocka_unit_test(test_reservations),
+		cmocka_unit_test(test_checkpointer_waits),
 		cmocka_unit_test(test_locks),
 		cmocka_unit_test(test_gate),
 	};
