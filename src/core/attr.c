@@ -244,8 +244,8 @@ int adit__hold(struct adit_fs *fs, uint64_t ino, uint32_t generation, struct adi
 	adit__lock_inode(&op, ino, false);
 	err = adit__inode_get(fs, ino, &ip);
 	/* Nameless and not open: it is being freed. */
-	if (!err && ((generation && get32(ip->generation) != generation) ||
-		     (get32(ip->nlink) == 0 && adit__inode_open_count(fs, ip) == 0)))
+	if (!err && ((generation && get32_relaxed(&ip->generation) != generation) ||
+		     (get32_relaxed(&ip->nlink) == 0 && adit__inode_open_count(fs, ip) == 0)))
 		err = -ESTALE;
 	if (!err) {
 		adit__inode_hold(fs, ino);

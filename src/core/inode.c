@@ -117,7 +117,8 @@ int adit__inode_get(struct adit_fs *fs, uint64_t ino, const struct adit_inode_pm
 		}
 		adit__set_verified(fs, offset);
 	}
-	if (get32(ip->mode) == 0)
+	/* Of a slot that is free a creation may make something meanwhile: it takes no lock of it. */
+	if (get32_relaxed(&ip->mode) == 0)
 		return no_inode(fs, ino);
 	*out = ip;
 	return 0;

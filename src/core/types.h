@@ -34,6 +34,10 @@ static inline le32 put32(uint32_t x) { return (le32){ADIT_SWAP32(x)}; }
 static inline le64 put64(uint64_t x) { return (le64){ADIT_SWAP64(x)}; }
 
 /* A media word that other threads may store to while this one reads it. */
+static inline uint32_t get32_relaxed(const le32 *p)
+{
+	return ADIT_SWAP32(__atomic_load_n(&p->v, __ATOMIC_RELAXED));
+}
 static inline uint64_t get64_relaxed(const le64 *p)
 {
 	return ADIT_SWAP64(__atomic_load_n(&p->v, __ATOMIC_RELAXED));
