@@ -152,6 +152,7 @@ static int open_medium(struct adit_pool *pool, const struct adit_open_options *o
 	identify(pool);
 	rc = adit__fds_init(&pool->fds);
 	if (rc != 0) {
+		adit__share_drop(pool->fs);
 		adit__core_abandon(pool->fs);
 		return rc;
 	}

@@ -316,10 +316,17 @@ static void repair(struct adit_fs *fs)
 
 void adit__share_repair(struct adit_fs *fs)
 {
-	pthread_mutex_lock(&fs->share->repairing);
+	struct adit_share *s = fs->share;
+
+	/* Kept to the end: a thread of ours that looked for itself would give up the gate's lock with its own. So
+	 * it is for us to look meanwhile. */
+	pthread_mutex_lock(&s->repairing);
 	repair(fs);
-	pthread_mutex_unlock(&fs->share->repairing);
-	wait_for_threads(fs->share);
+	while (__atomic_load_n(&s->threads, __ATOMIC_ACQUIRE) != 0) {
+		sleep_ms(1);
+		repair(fs);
+	}
+	pthread_mutex_unlock(&s->repairing);
 }
 
 void adit__share_look(struct adit_fs *fs)
