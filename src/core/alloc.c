@@ -624,6 +624,60 @@ int adit__alloc_blocks(struct adit_cs *cs, uint64_t goal, uint64_t want, uint64_
 	return -ENOSPC;
 }
 
+/* ---- a block for the volatile region ------------------------------------------ */
+
+/* Off the pool's free blocks, unless others have claimed them all. */
+static bool claim_one(struct adit_fs *fs)
+{
+	uint64_t have = __atomic_load_n(&fs->vol->free_blocks, __ATOMIC_RELAXED);
+
+	do {
+		if (have == 0)
+			return false;
+	} while (!__atomic_compare_exchange_n(&fs->vol->free_blocks, &have, have - 1, true,
+					      __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+	return true;
+}
+
+/* Claimed with the group locked: in between nobody waits, so that a repair finds either both or none. */
+static uint64_t take_one(struct adit_fs *fs, uint32_t group)
+{
+	struct adit_vol_group *v = group_lock(fs, group);
+	struct search s = {.map = adit__group_vol_bitmap(fs, group),
+			   .bits = adit__group_blocks_of(fs, group)};
+	uint64_t bit = s.bits, block;
+
+	if (!v->bad && v->free > 0)
+		bit = next_free(&s, 0);
+	block = ((uint64_t)group << fs->group_shift) + bit;
+	if (bit < s.bits && fs->env->readable(adit__block_at(fs, block), ADIT_BLOCK) &&
+	    claim_one(fs))
+		vol_bits(fs, group, v, bit, 1, true);
+	else
+		block = 0;
+	group_unlock(fs, v);
+	return block;
+}
+
+/* Whoever only reads must not meet a media error here that it would not have met otherwise. */
+static bool can_take_from(struct adit_fs *fs, uint32_t group)
+{
+	return fs->env->readable(adit__group_vol(fs, group), ADIT_BLOCK) &&
+	       fs->env->readable(adit__group_vol_bitmap(fs, group),
+				 fs->bitmap_blocks * (size_t)ADIT_BLOCK);
+}
+
+uint64_t adit__alloc_scratch(struct adit_fs *fs)
+{
+	uint64_t block = 0;
+
+	/* From the end: files begin elsewhere. */
+	for (uint32_t group = fs->groups; group-- > 0 && block == 0;)
+		if (can_take_from(fs, group))
+			block = take_one(fs, group);
+	return block;
+}
+
 void adit__free_blocks(struct adit_cs *cs, uint64_t block, uint64_t count)
 {
 	struct adit_fs *fs = adit__cs_fs(cs);

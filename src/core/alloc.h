@@ -25,6 +25,8 @@ int adit__alloc_blocks(struct adit_cs *, uint64_t goal, uint64_t want, uint64_t 
 		       unsigned flags, struct adit_run *out) ADIT_MUST_CHECK;
 /* The blocks are free once the change set's record lies below C. */
 void adit__free_blocks(struct adit_cs *, uint64_t block, uint64_t count);
+/* One block, taken in the volatile bitmap only (scratch.h); 0: there is none. */
+uint64_t adit__alloc_scratch(struct adit_fs *);
 
 /* For the log: what the entries mean. */
 void adit__alloc_apply(struct adit_fs *, uint64_t block, uint64_t count, bool set,

@@ -234,75 +234,37 @@ int adit__readdir(struct adit_fs *fs, uint64_t dir, uint64_t after, adit_dir_vis
 
 /* ---- open counts --------------------------------------------------------------------- */
 
-int adit__hold(struct adit_fs *fs, uint64_t ino, uint32_t generation, struct adit_attr *out)
+/* Nameless and not open, or taken off the list of orphans already: it is being freed. */
+static bool is_going(struct adit_fs *fs, const struct adit_inode_pm *ip)
+{
+	return get32_relaxed(&ip->nlink) == 0 &&
+	       (adit__open_count(fs, ip) == 0 || !(get32_relaxed(&ip->flags) & ADIT_IFLAG_ORPHAN));
+}
+
+int adit__hold(struct adit_fs *fs, uint64_t ino, uint32_t generation, struct adit_attr *out,
+	       struct adit_hold *hold)
 {
 	const struct adit_inode_pm *ip;
 	struct adit_op op;
 	int err;
 
 	adit__op_begin(&op, fs);
+	adit__hold_prepare(&op, hold);
 	adit__lock_inode(&op, ino, false);
 	err = adit__inode_get(fs, ino, &ip);
-	/* Nameless and not open: it is being freed. */
-	if (!err && ((generation && get32_relaxed(&ip->generation) != generation) ||
-		     (get32_relaxed(&ip->nlink) == 0 && adit__inode_open_count(fs, ip) == 0)))
+	if (!err &&
+	    ((generation && get32_relaxed(&ip->generation) != generation) || is_going(fs, ip)))
 		err = -ESTALE;
 	if (!err) {
-		adit__inode_hold(fs, ino);
+		adit__hold_list(&op, hold, ino, get32_relaxed(&ip->generation));
+		adit__hold_count(&op, hold);
 		if (out)
 			fill_attr(out, ip);
+	} else {
+		adit__hold_give_back(fs, hold);
 	}
 	adit__op_end(&op);
 	return err;
-}
-
-/* The last opener of a nameless inode has gone. Somebody who was quicker may have given it a name
- * or opened it again; what is looked at here decides. */
-static int free_orphan(struct adit_fs *fs, uint64_t ino, uint32_t generation)
-{
-	struct adit_doomed doomed = {ino, generation};
-	struct adit_inode_pm *ip;
-	struct adit_op op;
-	int err = adit__op_begin_write(&op, fs);
-
-	if (err)
-		return err == -EROFS ? 0 : err; /* stays on the list; recovery frees it */
-	adit__lock_inode(&op, ino, true);
-	err = adit__cs_inode(op.cs, ino, &ip);
-	if (err || get32(ip->generation) != generation || get32(ip->nlink) != 0 ||
-	    !(get32(ip->flags) & ADIT_IFLAG_ORPHAN) ||
-	    adit__inode_open_count(fs, adit__inode_slot(fs, ino)) != 0) {
-		adit__op_end(&op);
-		return err == -ESTALE ? 0 : err;
-	}
-	err = adit__orphan_remove(&op, ip);
-	if (!err) {
-		adit__cs_intent(op.cs, ADIT_INTENT_FREE, ino, generation, 0, 0, 0, 0);
-		err = adit__cs_commit(op.cs);
-	}
-	if (!err)
-		adit__doomed_free(&op, &doomed);
-	adit__op_end(&op);
-	return err;
-}
-
-int adit__release(struct adit_fs *fs, uint64_t ino)
-{
-	const struct adit_inode_pm *ip = adit__inode_slot(fs, ino);
-	uint32_t left, generation, nlink;
-	struct adit_op op;
-
-	if (!ip)
-		return -ESTALE;
-	adit__op_begin(&op, fs);
-	adit__lock_inode(&op, ino, false);
-	generation = get32(ip->generation);
-	nlink = get32(ip->nlink);
-	left = adit__inode_release(fs, ino);
-	adit__op_end(&op);
-	if (ADIT_LIKELY(left != 0 || nlink != 0))
-		return 0;
-	return free_orphan(fs, ino, generation);
 }
 
 /* ---- extended attributes as whole operations ------------------------------------------ */

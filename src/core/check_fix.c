@@ -133,7 +133,7 @@ static int lost_and_found(struct adit_check *ck, uint64_t *ino)
 			err = open_root(ck);
 			if (err)
 				return err;
-			err = adit__create(ck->fs, ADIT_INO_ROOT, lost_name[i], len, &c, false, &id);
+			err = adit__create(ck->fs, ADIT_INO_ROOT, lost_name[i], len, &c, NULL, &id);
 		}
 		if (!err && !ADIT_S_ISDIR(id.mode))
 			err = -ENOTDIR;

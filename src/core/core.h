@@ -85,7 +85,10 @@ struct adit_vol {
 	uint32_t gate;	  /* odd while somebody repairs what a dead participant left (share.h) */
 	uint32_t stopped; /* see adit__has_stopped */
 	uint64_t repairs; /* how many there were */
-	uint64_t pad0[5];
+	uint64_t scratch; /* first block of the list; 0: none (scratch.h) */
+	uint32_t unlisted; /* holds were taken that are on no list (hold.h) */
+	uint32_t pad;
+	uint64_t pad0[3];
 	uint64_t seq; /* last sequence number drawn */
 	uint64_t pad1[7];
 	uint64_t c;	      /* checkpoint's C */
@@ -183,6 +186,14 @@ ADIT_STATIC_ASSERT(sizeof(struct adit_vol_group) <= ADIT_BLOCK, "one block");
 #define ADIT_CLUSTER_CACHE 8192u
 #endif
 
+/* Of hold.c, each with a line of its own. */
+#define ADIT_HOLD_SHARDS 8u
+struct adit_hold_shard {
+	uint64_t busy;
+	uint64_t first; /* offset of a free entry; 0: none */
+	uint64_t pad[6];
+};
+
 struct adit_ckpt_work; /* log.c */
 struct adit_share;
 
@@ -230,6 +241,8 @@ struct adit_fs {
 	uint64_t log_nonce;	  /* of the records of this opening */
 	uint32_t me;		  /* participant */
 	uint32_t op_of[64];	  /* slots used last, by thread: a hint */
+	struct adit_hold_shard hold_shard[ADIT_HOLD_SHARDS]; /* free entries, by thread */
+	uint32_t finishing_holds; /* a thread of ours closes what somebody left open */
 	struct adit_ckpt_work *ckpt_work;
 	uint32_t weak_hash_mask; /* tests: forces name collisions; 0 = off */
 	uint32_t full_after; /* tests: after so many bytes change sets have only full_room left; 0 = off */

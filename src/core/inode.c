@@ -7,6 +7,7 @@
  * that where a cluster lies can be remembered without being invalidated.
  */
 #include "core/inode.h"
+#include "core/hold.h"
 #include "core/alloc.h"
 #include "core/dir.h"
 #include "core/extent.h"
@@ -319,8 +320,10 @@ int adit__inode_alloc(struct adit_op *op, struct adit_inode_pm **out)
 		else if (!adit__op_trylock(op, lock, true))
 			continue;
 		err = alloc_in_shard(op, shard, out);
-		if (!err)
+		if (!err) {
+			adit__open_none(fs, get64((*out)->ino));
 			return 0;
+		}
 		if (err != -ENOSPC)
 			last = err;
 		if (!held)
@@ -438,52 +441,6 @@ int adit__orphan_remove(struct adit_op *op, struct adit_inode_pm *ip)
 	ip->orphan_next = ip->orphan_prev = put64(0);
 	ip->flags = put32(get32(ip->flags) & ~ADIT_IFLAG_ORPHAN);
 	return err;
-}
-
-/* ---- open counts --------------------------------------------------------------------- */
-
-static uint64_t open_word(const struct adit_fs *fs, uint64_t count)
-{
-	return (uint64_t)fs->incarnation << 32 | count;
-}
-
-static uint64_t open_count_of(const struct adit_fs *fs, uint64_t word)
-{
-	return word >> 32 == fs->incarnation ? word & UINT32_MAX : 0;
-}
-
-/* Volatile: valid for this incarnation, never flushed, not recorded. */
-static uint64_t open_add(struct adit_fs *fs, uint64_t ino, int delta)
-{
-	struct adit_inode_pm *ip = adit__inode_slot(fs, ino);
-	uint64_t was, now;
-
-	if (!ip)
-		return 0;
-	was = __atomic_load_n(&ip->open_word.v, __ATOMIC_RELAXED);
-	do {
-		now = open_word(fs, open_count_of(fs, was) + (uint64_t)(int64_t)delta);
-	} while (!__atomic_compare_exchange_n(&ip->open_word.v, &was, now, true, __ATOMIC_ACQ_REL,
-					      __ATOMIC_RELAXED));
-	return open_count_of(fs, now);
-}
-
-void adit__inode_hold(struct adit_fs *fs, uint64_t ino)
-{
-	open_add(fs, ino, 1);
-}
-
-uint32_t adit__inode_release(struct adit_fs *fs, uint64_t ino)
-{
-	return (uint32_t)open_add(fs, ino, -1);
-}
-
-uint32_t adit__inode_open_count(struct adit_fs *fs, const struct adit_inode_pm *copy)
-{
-	const struct adit_inode_pm *ip = adit__inode_slot(fs, get64(copy->ino));
-
-	return ip ? (uint32_t)open_count_of(fs, __atomic_load_n(&ip->open_word.v,
-								__ATOMIC_ACQUIRE)) : 0;
 }
 
 /* ---- the end of an inode ---------------------------------------------------------------- */

@@ -30,12 +30,6 @@ int adit__inode_free(struct adit_op *, struct adit_inode_pm *copy) ADIT_MUST_CHE
 int adit__orphan_add(struct adit_op *, struct adit_inode_pm *copy) ADIT_MUST_CHECK;
 int adit__orphan_remove(struct adit_op *, struct adit_inode_pm *copy) ADIT_MUST_CHECK;
 
-/* Open counts: volatile words of the inode. */
-void adit__inode_hold(struct adit_fs *, uint64_t ino);
-/* Returns how many are left. */
-uint32_t adit__inode_release(struct adit_fs *, uint64_t ino);
-uint32_t adit__inode_open_count(struct adit_fs *, const struct adit_inode_pm *);
-
 /* Free an inode whose last name and last opener are gone, with everything it
  * holds, in as many steps as it takes; the intent makes recovery finish it.
  * op: write operation with the inode locked exclusively and nothing put. */

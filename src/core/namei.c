@@ -111,7 +111,7 @@ int adit__inode_nameless(struct adit_op *op, struct adit_inode_pm *ip, bool may_
 	/* The medium's word: holds are taken under the inode's lock, which we have exclusively. */
 	const struct adit_inode_pm *slot = adit__inode_slot(op->fs, get64(ip->ino));
 
-	if (adit__inode_open_count(op->fs, slot))
+	if (adit__open_count(op->fs, slot))
 		return adit__orphan_add(op, ip);
 	if (may_free && holds_little(ip)) {
 		int err = free_at_once(op, ip);
@@ -346,7 +346,7 @@ static int create_locked(struct adit_op *op, uint64_t dir, const void *name, siz
 }
 
 int adit__create(struct adit_fs *fs, uint64_t dir, const void *name, size_t len,
-		 const struct adit_create *c, bool hold, struct adit_id *out)
+		 const struct adit_create *c, struct adit_hold *hold, struct adit_id *out)
 {
 	struct adit_op op;
 	int err = name_check(len);
@@ -360,17 +360,37 @@ int adit__create(struct adit_fs *fs, uint64_t dir, const void *name, size_t len,
 		return -EEXIST;
 	if (err)
 		return err;
+	if (hold)
+		adit__hold_prepare(&op, hold);
 	adit__lock_inode(&op, dir, true);
 	err = create_locked(&op, dir, name, len, c, out);
 	/* While the directory is locked nobody can unlink the new name. */
-	if (!err && hold)
-		adit__inode_hold(fs, out->ino);
+	if (!err && hold) {
+		adit__hold_list(&op, hold, out->ino, out->generation);
+		adit__hold_count(&op, hold);
+	} else if (hold) {
+		adit__hold_give_back(fs, hold);
+	}
 	adit__op_end(&op);
 	return err;
 }
 
+/* Listed first: whoever dies behind the record leaves a file that the list names. */
+static int commit_held(struct adit_op *op, struct adit_hold *hold, const struct adit_id *id)
+{
+	int err;
+
+	adit__hold_list(op, hold, id->ino, id->generation);
+	err = adit__cs_commit(op->cs);
+	if (err)
+		adit__hold_unlist(op, hold);
+	else
+		adit__hold_count(op, hold);
+	return err;
+}
+
 int adit__create_unnamed(struct adit_fs *fs, uint64_t dir, const struct adit_create *c,
-			 struct adit_id *out)
+			 struct adit_hold *hold, struct adit_id *out)
 {
 	const struct adit_inode_pm *parent;
 	struct adit_inode_pm *ip;
@@ -382,6 +402,7 @@ int adit__create_unnamed(struct adit_fs *fs, uint64_t dir, const struct adit_cre
 	err = adit__op_begin_write(&op, fs);
 	if (err)
 		return err;
+	adit__hold_prepare(&op, hold);
 	adit__lock_inode(&op, dir, false);
 	err = adit__dir_get(fs, dir, &parent);
 	if (!err)
@@ -397,13 +418,13 @@ int adit__create_unnamed(struct adit_fs *fs, uint64_t dir, const struct adit_cre
 	if (!err) {
 		struct adit_id id = {get64(ip->ino), get32(ip->generation), get32(ip->mode)};
 
-		err = adit__cs_commit(op.cs);
 		/* Nobody else knows the number, so nobody can have let it go before this. */
-		if (!err) {
-			adit__inode_hold(fs, id.ino);
+		err = commit_held(&op, hold, &id);
+		if (!err)
 			*out = id;
-		}
 	}
+	if (err)
+		adit__hold_give_back(fs, hold);
 	adit__op_end(&op);
 	return err;
 }
@@ -439,7 +460,7 @@ static int link_locked(struct adit_op *op, uint64_t ino, uint64_t dir, const voi
 	if (get32(ip->nlink) == 0) {
 		/* Only an unnamed file gets a first name; what lost its last or is being freed does not. */
 		if (!unnamed || !(get32(ip->flags) & ADIT_IFLAG_ORPHAN) ||
-		    adit__inode_open_count(fs, adit__inode_slot(fs, ino)) == 0)
+		    adit__open_count(fs, adit__inode_slot(fs, ino)) == 0)
 			return -ENOENT;
 		err = adit__orphan_remove(op, ip);
 	}

@@ -9,6 +9,7 @@
 
 #include "core/core.h"
 #include "core/dir.h"
+#include "core/hold.h"
 
 struct adit_create {
 	uint32_t mode;	/* S_IFMT and permissions, umask applied */
@@ -43,12 +44,12 @@ int adit__lookup(struct adit_fs *, uint64_t dir, const void *name, size_t len, s
 /* ".." */
 int adit__parent(struct adit_fs *, uint64_t dir, struct adit_id *out);
 /* Regular, directory, link, device, FIFO, socket. -EEXIST fills *out too (so
- * that O_CREAT without O_EXCL needs one call). hold: count it as open. */
+ * that O_CREAT without O_EXCL needs one call). hold: it is opened, too; NULL: not. */
 int adit__create(struct adit_fs *, uint64_t dir, const void *name, size_t len,
-		 const struct adit_create *, bool hold, struct adit_id *out);
+		 const struct adit_create *, struct adit_hold *hold, struct adit_id *out);
 /* O_TMPFILE: no name, an orphan that is held. */
 int adit__create_unnamed(struct adit_fs *, uint64_t dir, const struct adit_create *,
-			 struct adit_id *out);
+			 struct adit_hold *hold, struct adit_id *out);
 /* A further name: -ENOENT for a file that has none. */
 int adit__link(struct adit_fs *, uint64_t ino, uint64_t dir, const void *name, size_t len);
 /* The same for a file of adit__create_unnamed that the caller holds: its first name. */
@@ -63,10 +64,9 @@ int adit__rename(struct adit_fs *, uint64_t dir1, const void *name1, size_t len1
 int adit__getattr(struct adit_fs *, uint64_t ino, struct adit_attr *out);
 int adit__setattr(struct adit_fs *, uint64_t ino, unsigned what, const struct adit_attr *);
 int64_t adit__readlink(struct adit_fs *, uint64_t ino, void *buf, size_t bytes);
-/* The caller has it open: hold, and let go; the last one frees an orphan.
- * hold: -ESTALE when generation differs (0: any). */
-int adit__hold(struct adit_fs *, uint64_t ino, uint32_t generation, struct adit_attr *out);
-int adit__release(struct adit_fs *, uint64_t ino);
+/* Opens: until adit__release (hold.h). -ESTALE when generation differs (0: any). out: may be NULL. */
+int adit__hold(struct adit_fs *, uint64_t ino, uint32_t generation, struct adit_attr *out,
+	       struct adit_hold *hold);
 int adit__readdir(struct adit_fs *, uint64_t dir, uint64_t after, adit_dir_visit, void *arg);
 /* Whole operations around xattr.h. */
 int64_t adit__getxattr(struct adit_fs *, uint64_t ino, const char *name, void *value, size_t bytes);

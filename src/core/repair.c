@@ -13,6 +13,8 @@
  *	volatile bitmaps				the persistent ones, and what records above C freed (I5),
  *							and what the living have reserved
  *	locks						what the living hold
+ *	open counts					the lists of who has what open (hold.h); those of the dead
+ *							become ours, to be closed
  *
  * Whatever the dead were in the middle of, none of it is looked at.  An operation of several records whose intent
  * is on the medium is taken over with its lane and its locks, to be finished when the world moves again.
@@ -21,8 +23,10 @@
  */
 #include "core/alloc.h"
 #include "core/file.h"
+#include "core/hold.h"
 #include "core/inode.h"
 #include "core/log.h"
+#include "core/scratch.h"
 
 static bool is_of(const struct adit_fs *fs, const struct adit_vol_op *slot, uint32_t *participant)
 {
@@ -238,12 +242,19 @@ static void keep_reservations(struct adit_fs *fs, const uint8_t *dead)
 	}
 }
 
+static void keep_scratch(struct adit_fs *fs)
+{
+	for (struct adit_scratch *s = NULL; (s = adit__scratch_next(fs, s));)
+		adit__vol_keep(fs, adit__offset_of(fs, s) >> ADIT_BLOCK_SHIFT, 1);
+}
+
 static void space_anew(struct adit_fs *fs, const uint8_t *dead)
 {
 	fs->vol->free_blocks = adit__total_free(fs);
 	adit__vol_reset(fs);
 	each_record(fs, keep_quarantine);
 	keep_reservations(fs, dead);
+	keep_scratch(fs);
 	adit__vol_count(fs);
 }
 
@@ -354,6 +365,7 @@ uint32_t adit__repair(struct adit_fs *fs, const uint8_t *dead, uint32_t *slots)
 	checkpoint_anew(fs, k); /* without what applying has added */
 	each_record(fs, add_totals);
 	space_anew(fs, dead);
+	adit__holds_anew(fs, dead);
 	n = inherit(fs, dead, slots);
 	free_locks(fs);
 	hold_locks(fs, dead);

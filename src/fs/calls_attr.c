@@ -245,12 +245,13 @@ struct change {
 static int change_walked(struct adit_walk *w, bool follow, struct change *c)
 {
 	struct adit_attr attr;
-	int err = adit__walk_hold(w, follow, &attr);
+	struct adit_hold hold;
+	int err = adit__walk_hold(w, follow, &attr, &hold);
 
 	if (err)
 		return err;
 	err = adit__setattr(w->pool->fs, attr.ino, c->what, &c->to);
-	(void)adit__release(w->pool->fs, attr.ino);
+	(void)adit__release(w->pool->fs, &hold);
 	return err;
 }
 

@@ -93,7 +93,8 @@ off_t adit_lseek(struct adit_pool *pool, int fd, off_t offset, int whence)
 static int truncate_walked(struct adit_walk *w, off_t length)
 {
 	struct adit_attr attr;
-	int err = adit__walk_hold(w, true, &attr);
+	struct adit_hold hold;
+	int err = adit__walk_hold(w, true, &attr, &hold);
 
 	if (err)
 		return err;
@@ -103,7 +104,7 @@ static int truncate_walked(struct adit_walk *w, off_t length)
 		err = -EINVAL;
 	else
 		err = adit__file_truncate(w->pool->fs, attr.ino, (uint64_t)length);
-	(void)adit__release(w->pool->fs, attr.ino);
+	(void)adit__release(w->pool->fs, &hold);
 	return err;
 }
 

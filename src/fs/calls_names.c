@@ -48,7 +48,7 @@ static int make_walked(struct adit_walk *w, const struct adit_create *c)
 	if (!err)
 		err = check_new_name(w, S_ISDIR(c->mode));
 	if (!err)
-		err = adit__create(w->pool->fs, w->dir, w->name, w->len, c, false, &id);
+		err = adit__create(w->pool->fs, w->dir, w->name, w->len, c, NULL, &id);
 	return err;
 }
 
@@ -142,7 +142,8 @@ static int link_walked(struct adit_walk *old, struct adit_walk *new, bool follow
 {
 	struct adit_fs *fs = old->pool->fs;
 	struct adit_attr attr;
-	int err = adit__walk_hold(old, follow, &attr);
+	struct adit_hold hold;
+	int err = adit__walk_hold(old, follow, &attr, &hold);
 
 	if (err)
 		return err;
@@ -154,7 +155,7 @@ static int link_walked(struct adit_walk *old, struct adit_walk *new, bool follow
 			fs, attr.ino, new->dir, new->name, new->len);
 	if (!err)
 		was_named(old);
-	(void)adit__release(fs, attr.ino);
+	(void)adit__release(fs, &hold);
 	return err;
 }
 
@@ -347,7 +348,8 @@ int adit_rename(struct adit_pool *pool, const char *old_path, const char *new_pa
 static int64_t readlink_walked(struct adit_walk *w, char *buf, size_t bytes)
 {
 	struct adit_attr attr;
-	int64_t rc = adit__walk_hold(w, false, &attr);
+	struct adit_hold hold;
+	int64_t rc = adit__walk_hold(w, false, &attr, &hold);
 
 	if (rc != 0)
 		return rc;
@@ -355,7 +357,7 @@ static int64_t readlink_walked(struct adit_walk *w, char *buf, size_t bytes)
 		rc = adit__readlink(w->pool->fs, attr.ino, buf, bytes);
 	else
 		rc = w->empty ? -ENOENT : -EINVAL;
-	(void)adit__release(w->pool->fs, attr.ino);
+	(void)adit__release(w->pool->fs, &hold);
 	return rc;
 }
 

@@ -26,6 +26,7 @@ struct opening {
 	int flags;
 	mode_t mode;
 	bool created;
+	struct adit_hold hold;
 	bool held;
 	struct adit_attr attr; /* of what was found: ino, generation, mode, flags */
 };
@@ -50,7 +51,7 @@ static int check_flags(struct opening *o)
 
 static int hold(struct opening *o, const struct adit_id *id)
 {
-	int err = adit__hold(o->pool->fs, id->ino, id->generation, &o->attr);
+	int err = adit__hold(o->pool->fs, id->ino, id->generation, &o->attr, &o->hold);
 
 	if (!err)
 		o->held = true;
@@ -118,7 +119,7 @@ static int open_tmpfile(struct adit_walk *w, struct opening *o)
 	if (!err && !S_ISDIR(id.mode))
 		err = -ENOTDIR;
 	if (!err)
-		err = adit__create_unnamed(o->pool->fs, id.ino, &c, &id);
+		err = adit__create_unnamed(o->pool->fs, id.ino, &c, &o->hold, &id);
 	if (!err)
 		take_new(o, &id);
 	return err;
@@ -148,7 +149,7 @@ static int open_create(struct adit_walk *w, struct opening *o)
 			return -EISDIR;
 		err = adit__walk_check_name(w);
 		if (!err)
-			err = adit__create(o->pool->fs, w->dir, w->name, w->len, &c, true, &id);
+			err = adit__create(o->pool->fs, w->dir, w->name, w->len, &c, &o->hold, &id);
 		if (!err) {
 			take_new(o, &id);
 			return 0;
@@ -213,14 +214,14 @@ static int finish_open(struct opening *o, int fd, int err)
 	struct adit_file *file = NULL;
 
 	if (!err) {
-		file = adit__file_new(o->attr.ino, o->attr.generation, o->attr.mode,
+		file = adit__file_new(&o->hold, o->attr.generation, o->attr.mode,
 				      o->flags & KEPT_FLAGS, access_of(o));
 		if (file == NULL)
 			err = -ENOMEM;
 	}
 	if (err) {
 		if (o->held)
-			(void)adit__let_go(o->pool, o->attr.ino);
+			(void)adit__let_go(o->pool, &o->hold);
 		adit__fd_unreserve(&o->pool->fds, fd);
 		return err;
 	}

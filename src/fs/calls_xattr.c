@@ -55,12 +55,13 @@ static int64_t call_on(struct adit_fs *fs, uint64_t ino, uint32_t mode, const st
 static int64_t call_walked(struct adit_walk *w, bool follow, const struct xattr_call *c)
 {
 	struct adit_attr attr;
-	int64_t rc = adit__walk_hold(w, follow, &attr);
+	struct adit_hold hold;
+	int64_t rc = adit__walk_hold(w, follow, &attr, &hold);
 
 	if (rc != 0)
 		return rc;
 	rc = call_on(w->pool->fs, attr.ino, attr.mode, c);
-	(void)adit__release(w->pool->fs, attr.ino);
+	(void)adit__release(w->pool->fs, &hold);
 	return rc;
 }
 

@@ -46,8 +46,8 @@ void adit__fds_finish(struct adit_pool *pool)
 
 /* ---- open files ------------------------------------------------------------------------------ */
 
-struct adit_file *adit__file_new(uint64_t ino, uint32_t generation, uint32_t mode, int flags,
-				 uint32_t access)
+struct adit_file *adit__file_new(const struct adit_hold *hold, uint32_t generation, uint32_t mode,
+				 int flags, uint32_t access)
 {
 	struct adit_file *file = malloc(sizeof *file);
 
@@ -56,7 +56,8 @@ struct adit_file *adit__file_new(uint64_t ino, uint32_t generation, uint32_t mod
 	*file = (struct adit_file){
 		.refs = 1,
 		.access = access,
-		.ino = ino,
+		.ino = hold->ino,
+		.hold = *hold,
 		.generation = generation,
 		.mode = mode,
 		.flags = flags,
@@ -71,7 +72,7 @@ int adit__file_put(struct adit_pool *pool, struct adit_file *file)
 
 	if (__atomic_sub_fetch(&file->refs, 1, __ATOMIC_ACQ_REL) != 0)
 		return 0;
-	rc = adit__let_go(pool, file->ino);
+	rc = adit__let_go(pool, &file->hold);
 	free(file);
 	return rc;
 }

@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "core/types.h"
+#include "core/hold.h"
 
 struct adit_pool;
 
@@ -34,6 +34,7 @@ struct adit_file {
 	uint32_t refs;	     /* atomic: slots */
 	uint32_t access;     /* ADIT_FD_*, never changes */
 	uint64_t ino;
+	struct adit_hold hold;
 	uint32_t generation;
 	uint32_t mode;	     /* as it was at open: the type counts */
 	int flags;	     /* atomic: O_* as F_GETFL shows them */
@@ -124,9 +125,9 @@ void adit__fd_install(struct adit_fd_table *, int fd, struct adit_file *file);
 int adit__fd_replace(struct adit_pool *, int fd, struct adit_file *file);
 int adit__fd_close(struct adit_pool *, int fd);
 
-/* An open file with one reference; NULL when memory ran out. The inode is held by the caller. */
-struct adit_file *adit__file_new(uint64_t ino, uint32_t generation, uint32_t mode, int flags,
-				 uint32_t access);
+/* An open file with one reference; NULL when memory ran out. Takes over the hold. */
+struct adit_file *adit__file_new(const struct adit_hold *, uint32_t generation, uint32_t mode,
+				 int flags, uint32_t access);
 /* Drop a reference; the last one lets the inode go. */
 int adit__file_put(struct adit_pool *, struct adit_file *);
 

@@ -58,10 +58,10 @@ int adit__after_fault(struct adit_pool *pool, const struct adit_sigbus_frame *fr
 	return -EIO;
 }
 
-int adit__let_go(struct adit_pool *pool, uint64_t ino)
+int adit__let_go(struct adit_pool *pool, struct adit_hold *hold)
 {
 	int rc;
 
-	ADIT_GUARD(pool, rc, adit__release(pool->fs, ino));
+	ADIT_GUARD(pool, rc, adit__release(pool->fs, hold));
 	return rc;
 }

@@ -16,7 +16,7 @@
 /* Set up once, by adit_open. */
 void adit__guard_install(void);
 /* adit__release, guarded. */
-int adit__let_go(struct adit_pool *pool, uint64_t ino);
+int adit__let_go(struct adit_pool *pool, struct adit_hold *);
 
 /* Ends the operation that the fault interrupted; returns -EIO. */
 int adit__after_fault(struct adit_pool *pool, const struct adit_sigbus_frame *frame);

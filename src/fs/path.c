@@ -244,7 +244,8 @@ int adit__walk_attr(struct adit_walk *w, bool follow_last, struct adit_attr *out
 	return err;
 }
 
-int adit__walk_hold(struct adit_walk *w, bool follow_last, struct adit_attr *out)
+int adit__walk_hold(struct adit_walk *w, bool follow_last, struct adit_attr *out,
+		    struct adit_hold *hold)
 {
 	unsigned tries = 0;
 	struct adit_id id;
@@ -253,7 +254,7 @@ int adit__walk_hold(struct adit_walk *w, bool follow_last, struct adit_attr *out
 	do {
 		err = adit__walk_final(w, follow_last, &id);
 		if (ADIT_LIKELY(!err))
-			err = adit__hold(w->pool->fs, id.ino, id.generation, out);
+			err = adit__hold(w->pool->fs, id.ino, id.generation, out, hold);
 	} while (ADIT_WALK_AGAIN(err, tries));
 	return err;
 }

@@ -68,7 +68,7 @@ int adit__walk_final(struct adit_walk *, bool follow, struct adit_id *out);
 /* The same, and its attributes, which are of the very file that was found. */
 int adit__walk_attr(struct adit_walk *, bool follow, struct adit_attr *out);
 /* The same, and hold it: adit__release when done. */
-int adit__walk_hold(struct adit_walk *, bool follow, struct adit_attr *out);
+int adit__walk_hold(struct adit_walk *, bool follow, struct adit_attr *out, struct adit_hold *);
 
 /* True while it makes sense to walk once more; count starts at 0. */
 #define ADIT_WALK_AGAIN(err, count) (ADIT_UNLIKELY((err) == -ESTALE) && (count)++ < 100)

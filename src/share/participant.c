@@ -21,6 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/hold.h"
+#include "core/scratch.h"
 #include "media/media.h"
 #include "media/sigbus.h"
 
@@ -170,6 +172,7 @@ void adit__share_leave(struct adit_fs *fs)
 	for (uint32_t i = 0; i < fs->nops; i++)
 		if (fs->ops[i].owner == mine)
 			__atomic_store_n(&fs->ops[i].owner, 0, __ATOMIC_RELEASE);
+	adit__scratch_leave(fs, fs->me + 1);
 	__atomic_store_n(&fs->participants[fs->me].owner, 0, __ATOMIC_RELEASE);
 	adit__share_drop(fs);
 }
@@ -238,6 +241,7 @@ static void finish_each(const struct inherited *in)
 {
 	for (uint32_t i = 0; i < in->n; i++)
 		(void)adit__finish_inherited(in->fs, in->slot[i]);
+	adit__holds_finish(in->fs);
 }
 
 static void *finish_inherited(void *arg)
@@ -310,7 +314,7 @@ static void repair(struct adit_fs *fs)
 	GUARDED(fs, n = adit__repair(fs, fs->share->dead, fs->share->slots));
 	bury(fs);
 	open_gate(fs);
-	if (n > 0)
+	if (n > 0 || adit__holds_inherited(fs))
 		finish_beside(fs, n);
 }
 

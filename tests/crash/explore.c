@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "core/scratch.h"
 #include "core/linux_abi.h"
 #include "explore_int.h"
 #include "fs/env.h"
@@ -315,6 +316,21 @@ static bool only_open_count(const struct level *l, uint64_t line, const uint8_t 
 	       memcmp(with, live, LINE_BYTES) == 0;
 }
 
+/* The images get what the live pool has there. */
+static void sync_line(struct level *l, uint64_t offset, uint64_t bytes)
+{
+	uint32_t line = (uint32_t)(offset / LINE_BYTES);
+
+	l->memory.hash -= memory_durable_hash(&l->memory, line);
+	level_patch(l, offset, bytes);
+	l->memory.hash += memory_durable_hash(&l->memory, line);
+}
+
+static bool is_lent(const struct explorer *x, uint64_t page)
+{
+	return x->s.fs && adit__is_scratch(x->s.fs, page * MEMORY_PAGE / ADIT_BLOCK);
+}
+
 static bool sync_page(struct explorer *x, uint64_t page)
 {
 	struct level *l = &x->level[0];
@@ -324,6 +340,11 @@ static bool sync_page(struct explorer *x, uint64_t page)
 	if (memcmp(l->memory.durable + page * MEMORY_PAGE, l->live + page * MEMORY_PAGE,
 		   MEMORY_PAGE) == 0)
 		return true;
+	if (is_lent(x, page)) {
+		for (uint64_t line = page * lines; line < (page + 1) * lines; line++)
+			sync_line(l, line * LINE_BYTES, LINE_BYTES);
+		return true;
+	}
 	for (uint64_t line = page * lines; line < (page + 1) * lines; line++) {
 		const uint8_t *live = l->live + line * LINE_BYTES;
 
@@ -336,9 +357,7 @@ static bool sync_page(struct explorer *x, uint64_t page)
 				      (unsigned long long)(line * LINE_BYTES));
 			return false;
 		}
-		l->memory.hash -= memory_durable_hash(&l->memory, (uint32_t)line);
-		level_patch(l, line * LINE_BYTES + 16, 8);
-		l->memory.hash += memory_durable_hash(&l->memory, (uint32_t)line);
+		sync_line(l, line * LINE_BYTES + 16, 8);
 	}
 	return true;
 }
@@ -413,12 +432,21 @@ static void begin(struct explorer *x, const struct workload *w, const uint8_t *i
 	adit__record = &hooks;
 }
 
+/* What nobody sees stored is put back from the base all the same. */
+static void forget_lent(struct explorer *x)
+{
+	for (const struct adit_scratch *s = NULL; (s = adit__scratch_next(x->s.fs, s));)
+		level_stale(&x->level[0], adit__offset_of(x->s.fs, s), ADIT_BLOCK);
+}
+
 static bool finish(struct explorer *x)
 {
 	explorer_sink = (struct sink){0};
 	adit__record = NULL;
-	if (x->s.fs)
+	if (x->s.fs) {
+		forget_lent(x);
 		subject_abandon(&x->s);
+	}
 	return !x->failed;
 }
 

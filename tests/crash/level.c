@@ -47,7 +47,7 @@ void level_finish(struct level *l)
 
 /* ---- which pages differ from the base ------------------------------------------------------- */
 
-static void stale(struct level *l, uint64_t offset, uint64_t len)
+void level_stale(struct level *l, uint64_t offset, uint64_t len)
 {
 	for (uint64_t p = offset / MEMORY_PAGE; l && len && p <= (offset + len - 1) / MEMORY_PAGE;
 	     p++)
@@ -64,7 +64,7 @@ void level_reset(struct level *l, const uint8_t *base, const struct area *areas)
 	if (l->base != base)
 		memset(l->stale, 0xff, (pages_of(l) / 64 + 1) * sizeof *l->stale);
 	for (unsigned i = 0; i < VOLATILE_AREAS; i++)
-		stale(l, areas[i].offset, areas[i].end - areas[i].offset);
+		level_stale(l, areas[i].offset, areas[i].end - areas[i].offset);
 	l->base = base;
 	memory_forget(&l->memory);
 	for (uint64_t word = 0; word < (pages_of(l) + 63) / 64; word++) {
@@ -80,7 +80,7 @@ void level_reset(struct level *l, const uint8_t *base, const struct area *areas)
 			memory_page(&l->memory, page, from);
 			memcpy(l->live + page * MEMORY_PAGE, from, MEMORY_PAGE);
 			memcpy(l->work + page * MEMORY_PAGE, from, MEMORY_PAGE);
-			stale(l->above, page * MEMORY_PAGE, 1);
+			level_stale(l->above, page * MEMORY_PAGE, 1);
 		}
 	}
 	l->touches = 0;
@@ -91,7 +91,7 @@ void level_reset(struct level *l, const uint8_t *base, const struct area *areas)
 
 void level_store(struct level *l, uint64_t offset, const uint8_t *bytes, uint64_t len, bool nt)
 {
-	stale(l, offset, len);
+	level_stale(l, offset, len);
 	memory_store(&l->memory, offset, bytes, len, nt);
 }
 
@@ -101,7 +101,7 @@ static void merged(void *arg, uint32_t line)
 	uint64_t at = (uint64_t)line * LINE_BYTES;
 
 	memcpy(l->work + at, l->memory.durable + at, LINE_BYTES);
-	stale(l->above, at, 1);
+	level_stale(l->above, at, 1);
 }
 
 void level_fence(struct level *l)
@@ -111,8 +111,8 @@ void level_fence(struct level *l)
 
 void level_patch(struct level *l, uint64_t offset, uint64_t len)
 {
-	stale(l, offset, len);
-	stale(l->above, offset, len);
+	level_stale(l, offset, len);
+	level_stale(l->above, offset, len);
 	memory_patch(&l->memory, offset, l->live + offset, len);
 	memcpy(l->work + offset, l->live + offset, len);
 }

@@ -43,6 +43,8 @@ struct level {
 
 void level_init(struct level *, struct explorer *, unsigned depth, uint64_t bytes);
 void level_finish(struct level *);
+/* Differs from the base now, although nobody has said so. */
+void level_stale(struct level *, uint64_t offset, uint64_t len);
 /* All three as `base` is, nothing pending; areas: volatile ones, always copied. */
 void level_reset(struct level *, const uint8_t *base, const struct area *areas);
 /* The base is another one, or was changed behind our back. */

@@ -289,7 +289,7 @@ struct work {
 	struct subject *s;
 	const struct view *v;
 	struct step p;
-	uint64_t held[8];
+	struct adit_hold held[8];
 	unsigned nheld;
 };
 
@@ -413,7 +413,7 @@ static int64_t make_some(struct work *w, uint32_t mode)
 
 		if (i)
 			p.len = (size_t)snprintf(p.name, sizeof p.name, "%ubulk%u", i, w->p.v % 8);
-		err = adit__create(w->s->fs, p.dir, p.name, p.len, &c, false, &id);
+		err = adit__create(w->s->fs, p.dir, p.name, p.len, &c, NULL, &id);
 		said(w->s, err, "create");
 	}
 	return err;
@@ -501,12 +501,12 @@ static int64_t work_otherwise(struct work *w, uint64_t ino)
 
 	switch (w->p.what % 8) {
 	case 0:
-		err = w->nheld == 8 ? -EMFILE : adit__hold(fs, ino, 0, NULL);
+		err = w->nheld == 8 ? -EMFILE : adit__hold(fs, ino, 0, NULL, &w->held[w->nheld]);
 		if (!err)
-			w->held[w->nheld++] = ino;
+			w->nheld++;
 		return err;
 	case 1:
-		return w->nheld ? adit__release(fs, w->held[--w->nheld]) : 0;
+		return w->nheld ? adit__release(fs, &w->held[--w->nheld]) : 0;
 	case 2:
 		return adit__checkpoint(fs);
 	case 3:
@@ -514,9 +514,10 @@ static int64_t work_otherwise(struct work *w, uint64_t ino)
 				     NULL);
 	case 4:
 		err = w->nheld == 8 ? -EMFILE
-				    : adit__create_unnamed(fs, some_dir(w, w->p.a), &c, &id);
+				    : adit__create_unnamed(fs, some_dir(w, w->p.a), &c,
+							   &w->held[w->nheld], &id);
 		if (!err)
-			w->held[w->nheld++] = id.ino;
+			w->nheld++;
 		return err;
 	case 5:
 		adit__core_statfs(fs, &st);

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "core/namei.h"
+#include "core/scratch.h"
 #include "core/alloc.h"
 #include "core/inode.h"
 #include "core/log.h"
@@ -91,9 +93,21 @@ static bool is_inode_volatile(const struct watch *w, uint64_t offset)
 	return false;
 }
 
+/* A free block that is lent to the volatile region. */
+static bool is_lent(const struct watch *w, uint64_t offset)
+{
+	if (!w->s.fs)
+		return w->named[offset / 8] == NAMED_VOLATILE;
+	if (!adit__is_scratch(w->s.fs, offset >> ADIT_BLOCK_SHIFT))
+		return false;
+	w->named[offset / 8] = NAMED_VOLATILE;
+	return true;
+}
+
 static bool is_volatile(void *arg, uint64_t offset)
 {
-	return in_volatile_area(arg, offset) || is_inode_volatile(arg, offset);
+	return in_volatile_area(arg, offset) || is_inode_volatile(arg, offset) ||
+	       is_lent(arg, offset);
 }
 
 /* ---- rules broken ------------------------------------------------------------------------ */
@@ -400,9 +414,21 @@ void watch_returned(struct watch *w)
 	look(w, w->s.fs->vol->c);
 }
 
+/* The first hold lends a block, whose first stores come before anybody can tell that it is lent. */
+static void lend_one(struct watch *w)
+{
+	struct adit_hold hold;
+
+	watch_stop();
+	if (adit__hold(w->s.fs, ADIT_INO_ROOT, 0, NULL, &hold) == 0)
+		(void)adit__release(w->s.fs, &hold);
+	watch_start(w);
+}
+
 void watch_opened(struct watch *w)
 {
 	(void)subject_volatile(&w->s, w->vol);
+	lend_one(w);
 	memset(w->walked, 0, sizeof w->walked);
 	watch_returned(w);
 }

@@ -354,7 +354,7 @@ static int do_create(struct subject *s, const struct op *op, uint32_t mode, uint
 	int err = resolve_place(s, op->path, &p);
 
 	if (!err)
-		err = adit__create(s->fs, p.dir, p.name, p.len, &c, false, &id);
+		err = adit__create(s->fs, p.dir, p.name, p.len, &c, NULL, &id);
 	free(link);
 	return err;
 }
@@ -483,6 +483,7 @@ static int do_xattr(struct subject *s, const struct op *op)
 static int do_open(struct subject *s, const struct op *op)
 {
 	struct adit_create c = {.mode = S_IFREG | 0600};
+	struct adit_hold hold;
 	struct adit_id id;
 	uint64_t ino;
 	int err = resolve(s, op->path, &ino);
@@ -492,13 +493,14 @@ static int do_open(struct subject *s, const struct op *op)
 	if (!err && s->slot[op->n[0]])
 		err = -EBUSY;
 	if (!err && op->kind == OP_HOLD)
-		err = adit__hold(s->fs, ino, 0, NULL);
+		err = adit__hold(s->fs, ino, 0, NULL, &hold);
 	if (!err && op->kind == OP_TMPFILE) {
-		err = adit__create_unnamed(s->fs, ino, &c, &id);
+		err = adit__create_unnamed(s->fs, ino, &c, &hold, &id);
 		ino = id.ino;
 	}
 	if (!err) {
 		s->slot[op->n[0]] = ino;
+		s->hold[op->n[0]] = hold;
 		s->linkable[op->n[0]] = op->kind == OP_TMPFILE;
 	}
 	return err;
@@ -511,7 +513,7 @@ static int do_release(struct subject *s, const struct op *op)
 	if (ino == 0)
 		return -EBADF;
 	s->slot[op->n[0]] = 0;
-	return adit__release(s->fs, ino);
+	return adit__release(s->fs, &s->hold[op->n[0]]);
 }
 
 int64_t subject_apply(struct subject *s, const struct op *op, int64_t now)

@@ -10,12 +10,14 @@
 #define ADIT_TEST_SUBJECT_H
 
 #include "core/core.h"
+#include "core/hold.h"
 #include "model.h"
 
 struct subject {
 	struct adit_pm pm;
 	struct adit_fs *fs; /* NULL: closed */
 	uint64_t slot[MODEL_SLOTS]; /* inode number, 0: none */
+	struct adit_hold hold[MODEL_SLOTS];
 	bool linkable[MODEL_SLOTS]; /* of O_TMPFILE, and not named yet */
 	bool quiet;	    /* do not print what the core reports */
 	unsigned reports;

@@ -28,6 +28,7 @@
 
 #include "core/alloc.h"
 #include "core/check.h"
+#include "core/scratch.h"
 #include "fs/env.h"
 #include "fs/pool.h"
 #include "proof.h"
@@ -412,11 +413,11 @@ static void check_it(void)
 static void check_space(void)
 {
 	struct adit_fs *fs = adit__pool_fs(pool);
-	uint64_t sum = 0, may;
+	uint64_t sum = adit__scratch_blocks(adit__pool_fs(pool)), may;
 
 	if (adit__checkpoint(fs) != 0)
 		fail("checkpoint");
-	may = fs->vol->free_blocks;
+	may = fs->vol->free_blocks + adit__scratch_blocks(fs);
 	if (may != adit__total_free(fs))
 		fail("%llu blocks can be had, %llu are free", (unsigned long long)may,
 		     (unsigned long long)adit__total_free(fs));

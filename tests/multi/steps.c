@@ -26,6 +26,7 @@
 
 #include "core/alloc.h"
 #include "core/check.h"
+#include "core/scratch.h"
 #include "fs/env.h"
 #include "fs/pool.h"
 #include "proof.h"
@@ -444,7 +445,7 @@ static void check_it(const char *when)
 	}
 	if (adit__checkpoint(fs) != 0)
 		fail("checkpoint", 0, 0);
-	if (fs->vol->free_blocks != adit__total_free(fs))
+	if (fs->vol->free_blocks + adit__scratch_blocks(fs) != adit__total_free(fs))
 		fail("blocks that can be had, and that are free", (long long)fs->vol->free_blocks,
 		     (long long)adit__total_free(fs));
 }

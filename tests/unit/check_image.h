@@ -44,7 +44,7 @@ static inline uint64_t make(struct adit_fs *fs, uint64_t dir, const char *name, 
 	struct adit_create c = {.mode = mode, .uid = 7, .gid = 8, .rdev = 0x100000003ull,
 				.link = link, .link_len = link ? strlen(link) : 0};
 	struct adit_id id = {0};
-	int err = adit__create(fs, dir, name, strlen(name), &c, false, &id);
+	int err = adit__create(fs, dir, name, strlen(name), &c, NULL, &id);
 
 	if (err)
 		fail_msg("create: error %d %s", err, what);

@@ -179,7 +179,7 @@ static uint64_t make_file(struct test_pool *p, const char *name)
 	struct adit_create c = {.mode = S_IFREG | 0644};
 	struct adit_id id;
 
-	CHECK_EQ(adit__create(p->fs, ADIT_INO_ROOT, name, strlen(name), &c, false, &id), 0);
+	CHECK_EQ(adit__create(p->fs, ADIT_INO_ROOT, name, strlen(name), &c, NULL, &id), 0);
 	return id.ino;
 }
 

@@ -39,7 +39,7 @@ static inline int create(struct pool *p, uint64_t dir, const char *name, uint32_
 	struct adit_create c = {.mode = mode, .link = "t", .link_len = 1};
 	struct adit_id id;
 
-	return adit__create(p->fs, dir, N(name), &c, false, &id);
+	return adit__create(p->fs, dir, N(name), &c, NULL, &id);
 }
 
 static inline uint64_t find(struct pool *p, uint64_t dir, const char *name)

@@ -108,7 +108,7 @@ static void test_too_much(void **state)
 		struct adit_id id;
 		char name = (char)('a' + i);
 
-		assert_int_equal(adit__create(p.fs, ADIT_INO_ROOT, &name, 1, &c, false, &id), 0);
+		assert_int_equal(adit__create(p.fs, ADIT_INO_ROOT, &name, 1, &c, NULL, &id), 0);
 		ino[i] = id.ino;
 	}
 	was = pool_usage(&p);

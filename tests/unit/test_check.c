@@ -4,6 +4,7 @@
  * ends early, both copies of what there are two of.
  */
 #include "check_image.h"
+#include "held.h"
 #include "core/tree_node.h"
 
 static void test_clean(void **state)
@@ -192,6 +193,7 @@ static void test_circle(void **state)
 /* A file unlinked while open is no finding, a deleted one that no list knows is put back on one. */
 static void test_orphans(void **state)
 {
+	struct adit_hold hold;
 	struct adit_create c = {.mode = S_IFREG | 0600};
 	struct adit_check_result res;
 	struct adit_id id[3];
@@ -200,7 +202,7 @@ static void test_orphans(void **state)
 	(void)state;
 	open_image(&p);
 	for (unsigned i = 0; i < 3; i++) {
-		assert_int_equal(adit__create_unnamed(p.fs, ADIT_INO_ROOT, &c, &id[i]), 0);
+		assert_int_equal(adit__create_unnamed(p.fs, ADIT_INO_ROOT, &c, &hold, &id[i]), 0);
 		put(p.fs, id[i].ino, 0, 20000);
 	}
 	assert_clean(p.fs, "with orphans");

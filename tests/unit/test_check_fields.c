@@ -5,6 +5,7 @@
  * test_check_damage.c's; here are the values that chance does not find.
  */
 #include "check_repair.h"
+#include "held.h"
 
 #include <string.h>
 
@@ -745,7 +746,7 @@ static void make_orphans(struct pool *p, uint64_t ino[ORPHANS])
 		snprintf(name, sizeof name, "o%u", i);
 		ino[i] = make(p->fs, ADIT_INO_ROOT, name, S_IFREG | 0600, NULL);
 		assert_int_equal(adit__getattr(p->fs, ino[i], &a), 0);
-		assert_int_equal(adit__hold(p->fs, ino[i], a.generation, &a), 0);
+		assert_int_equal(hold_ino(p->fs, ino[i], a.generation, &a), 0);
 		assert_int_equal(adit__unlink(p->fs, ADIT_INO_ROOT, name, strlen(name)), 0);
 	}
 	assert_int_equal(adit__checkpoint(p->fs), 0);

@@ -148,7 +148,7 @@ static int make(struct world *w, uint64_t dir, const char *name, const struct ad
 		uint64_t *ino)
 {
 	struct adit_id id = {0};
-	int err = adit__create(w->fs, dir, name, strlen(name), c, false, &id);
+	int err = adit__create(w->fs, dir, name, strlen(name), c, NULL, &id);
 
 	if (ino)
 		*ino = id.ino;
@@ -199,14 +199,15 @@ static int run_stat(struct world *w, unsigned i)
 }
 static int run_open_close(struct world *w, unsigned i)
 {
+	struct adit_hold hold;
 	struct adit_attr attr;
 	struct adit_id id;
 	int err = adit__lookup(w->fs, w->dir, w->name, w->len, &id);
 
 	(void)i;
 	if (!err)
-		err = adit__hold(w->fs, id.ino, id.generation, &attr);
-	return err ? err : adit__release(w->fs, id.ino);
+		err = adit__hold(w->fs, id.ino, id.generation, &attr, &hold);
+	return err ? err : adit__release(w->fs, &hold);
 }
 static int stop_soon(void *arg, uint64_t cookie, const void *name, size_t len,
 		     const struct adit_dirent *de)

@@ -216,7 +216,7 @@ static void test_overwritten_record(void **state)
 	assert_int_equal(adit__checkpoint(p.fs), -EIO);
 	assert_non_null(strstr(p.report, "overwritten"));
 	assert_int_equal(adit__checkpoint(p.fs), -EIO);
-	assert_int_equal(adit__create(p.fs, ADIT_INO_ROOT, "x", 1, &c, false, &id), -EIO);
+	assert_int_equal(adit__create(p.fs, ADIT_INO_ROOT, "x", 1, &c, NULL, &id), -EIO);
 	close_image(&p);
 }
 

@@ -242,7 +242,7 @@ static void test_errors(void **state)
 	CHECK_EQ(get(&p, ADIT_INO_ROOT, buf, 1, 0), -EISDIR);
 	CHECK_EQ(adit__file_truncate(p.fs, ADIT_INO_ROOT, 0), -EISDIR);
 	CHECK_EQ(adit__file_fallocate(p.fs, ADIT_INO_ROOT, 0, 0, 1), -EISDIR);
-	CHECK_EQ(adit__create(p.fs, ADIT_INO_ROOT, "p", 1, &fifo, false, &id), 0);
+	CHECK_EQ(adit__create(p.fs, ADIT_INO_ROOT, "p", 1, &fifo, NULL, &id), 0);
 	CHECK_EQ(put(&p, id.ino, buf, 1, 0, 0), -EINVAL);
 	CHECK_EQ(get(&p, id.ino, buf, 1, 0), -EINVAL);
 	CHECK_EQ(adit__file_truncate(p.fs, id.ino, 0), -EINVAL);

@@ -40,7 +40,7 @@ static void *churn(void *arg)
 		for (int i = 0; i < 1500; i++) {
 			size_t len = (size_t)sprintf(name, "churn-%d", i);
 
-			if (adit__create(w->pool.fs, w->dir, name, len, &c, false, &id) != 0)
+			if (adit__create(w->pool.fs, w->dir, name, len, &c, NULL, &id) != 0)
 				return "create";
 		}
 		for (int i = 0; i < 1500; i++) {
@@ -128,13 +128,14 @@ static void run(uint32_t weak_hash_mask)
 	memset(&w, 0, sizeof w);
 	pool_make(&w.pool, 64ull << 20);
 	w.pool.fs->weak_hash_mask = weak_hash_mask;
-	assert_int_equal(adit__create(w.pool.fs, ADIT_INO_ROOT, "d", 1, &d, false, &id), 0);
+	assert_int_equal(adit__create(w.pool.fs, ADIT_INO_ROOT, "d", 1, &d, NULL, &id), 0);
 	w.dir = id.ino;
-	assert_int_equal(adit__create(w.pool.fs, ADIT_INO_ROOT, "f", 1, &c, false, &w.file), 0);
+	assert_int_equal(adit__create(w.pool.fs, ADIT_INO_ROOT, "f", 1, &c, NULL, &w.file), 0);
 	for (int i = 0; i < FIXED; i++) {
 		size_t len = fixed_name(name, i);
 
-		assert_int_equal(adit__create(w.pool.fs, w.dir, name, len, &c, false, &w.fixed[i]), 0);
+		assert_int_equal(adit__create(w.pool.fs, w.dir, name, len, &c, NULL, &w.fixed[i]),
+				 0);
 	}
 	for (int i = 0; i < 4; i++)
 		assert_int_equal(pthread_create(&t[i], NULL, job[i], &w), 0);
@@ -178,7 +179,7 @@ static void test_same_answers(void **state)
 		int err = adit__dir_glance(p.fs, ADIT_INO_ROOT, name, len, &de);
 
 		assert_true(err == -ENOENT || err == -EAGAIN);
-		assert_int_equal(adit__create(p.fs, ADIT_INO_ROOT, name, len, &c, false, &id), 0);
+		assert_int_equal(adit__create(p.fs, ADIT_INO_ROOT, name, len, &c, NULL, &id), 0);
 		err = adit__dir_glance(p.fs, ADIT_INO_ROOT, name, len, &de);
 		if (err != -EAGAIN) {
 			assert_int_equal(err, 0);

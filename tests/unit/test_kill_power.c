@@ -105,7 +105,7 @@ static int make(struct adit_fs *fs, const char *name)
 	struct adit_create c = {.mode = S_IFREG | 0644};
 	struct adit_id id;
 
-	return adit__create(fs, ADIT_INO_ROOT, name, strlen(name), &c, false, &id);
+	return adit__create(fs, ADIT_INO_ROOT, name, strlen(name), &c, NULL, &id);
 }
 
 static int act_open(struct pool *p)

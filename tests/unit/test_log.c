@@ -21,7 +21,7 @@ static uint64_t make_file(struct pool *p, const char *name)
 	struct adit_create c = {.mode = S_IFREG | 0644};
 	struct adit_id id;
 
-	assert_int_equal(adit__create(p->fs, ADIT_INO_ROOT, name, strlen(name), &c, false, &id), 0);
+	assert_int_equal(adit__create(p->fs, ADIT_INO_ROOT, name, strlen(name), &c, NULL, &id), 0);
 	return id.ino;
 }
 
@@ -380,7 +380,7 @@ static void *work(void *arg)
 
 	for (int i = 0; i < 1500; i++) {
 		snprintf(name, sizeof name, "t%d-%d", w->id, i);
-		if (adit__create(w->p->fs, w->dir, name, strlen(name), &c, false, &id) != 0)
+		if (adit__create(w->p->fs, w->dir, name, strlen(name), &c, NULL, &id) != 0)
 			return "create";
 		if (put(w->p, id.ino, name, strlen(name), 0, 0) != (int64_t)strlen(name))
 			return "write";
@@ -446,7 +446,7 @@ static void test_no_space_leaves_no_trace(void **state)
 		snprintf(name + 40, sizeof name - 40, "-%llu", (unsigned long long)n);
 		before = pool_usage(&p);
 		p.fs->fail_alloc_at = n;
-		err = adit__create(p.fs, ADIT_INO_ROOT, name, strlen(name), &c, false, &id);
+		err = adit__create(p.fs, ADIT_INO_ROOT, name, strlen(name), &c, NULL, &id);
 		if (p.fs->fail_alloc_at != 0) { /* not reached: it needed fewer */
 			assert_int_equal(err, 0);
 			p.fs->fail_alloc_at = 0;
@@ -460,7 +460,7 @@ static void test_no_space_leaves_no_trace(void **state)
 		assert_int_equal(exists(&p, name), -ENOENT);
 		n--;
 		assert_int_equal(
-			adit__create(p.fs, ADIT_INO_ROOT, name, strlen(name), &c, false, &id), 0);
+			adit__create(p.fs, ADIT_INO_ROOT, name, strlen(name), &c, NULL, &id), 0);
 		n++;
 	}
 	pool_destroy(&p);

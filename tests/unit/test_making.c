@@ -245,6 +245,7 @@ static void recover_again(uint64_t offset, uint64_t len)
  * fails, and what the next recovery makes of it is the same. */
 static void test_recovery_step_by_step(void **state)
 {
+	struct adit_hold hold;
 	struct adit_create c = {.mode = S_IFREG | 0644};
 	uint8_t *image = small_image(), *crashed = memory(SMALL);
 	struct adit_id id[4];
@@ -255,7 +256,7 @@ static void test_recovery_step_by_step(void **state)
 	open_on(&p, image, SMALL, "open");
 	for (unsigned i = 0; i < 4; i++) {
 		lane_hint = i % 2;
-		assert_int_equal(adit__create_unnamed(p.fs, ADIT_INO_ROOT, &c, &id[i]), 0);
+		assert_int_equal(adit__create_unnamed(p.fs, ADIT_INO_ROOT, &c, &hold, &id[i]), 0);
 		for (unsigned k = 0; k < (i < 2 ? 1 : 20); k++)
 			put(p.fs, id[i].ino, k * 3 * ADIT_BLOCK, 5000);
 	}

@@ -4,6 +4,7 @@
  * sequences and threads.
  */
 #include "names.h"
+#include "held.h"
 
 /* ---- create ------------------------------------------------------------------------ */
 
@@ -16,7 +17,7 @@ static void creating(void **state)
 	struct adit_attr a;
 	uint64_t d, f;
 
-	assert_int_equal(adit__create(p->fs, ROOT, N("a"), &c, false, &id), 0);
+	assert_int_equal(adit__create(p->fs, ROOT, N("a"), &c, NULL, &id), 0);
 	assert_int_equal(id.mode, S_IFREG | 0640);
 	a = attr(p, id.ino);
 	assert_int_equal(a.ino, id.ino);
@@ -31,21 +32,21 @@ static void creating(void **state)
 	assert_true(a.btime_ns > 0);
 	assert_true(a.mtime_ns == a.btime_ns && a.ctime_ns == a.btime_ns && a.atime_ns == a.btime_ns);
 	assert_int_equal(attr(p, ROOT).mtime_ns, a.btime_ns);
-	assert_int_equal(adit__create(p->fs, ROOT, N("a"), &c, false, &again), -EEXIST);
+	assert_int_equal(adit__create(p->fs, ROOT, N("a"), &c, NULL, &again), -EEXIST);
 	assert_int_equal(again.ino, id.ino);
 	assert_int_equal(again.generation, id.generation);
 	assert_int_equal(again.mode, S_IFREG);
 	assert_int_equal(attr(p, ROOT).size, 1);
 
 	memset(longest, 'n', sizeof longest);
-	assert_int_equal(adit__create(p->fs, ROOT, longest, 255, &c, false, &id), 0);
-	assert_int_equal(adit__create(p->fs, ROOT, longest, 256, &c, false, &id), -ENAMETOOLONG);
+	assert_int_equal(adit__create(p->fs, ROOT, longest, 255, &c, NULL, &id), 0);
+	assert_int_equal(adit__create(p->fs, ROOT, longest, 256, &c, NULL, &id), -ENAMETOOLONG);
 	assert_int_equal(adit__lookup(p->fs, ROOT, longest, 256, &id), -ENAMETOOLONG);
-	assert_int_equal(adit__create(p->fs, ROOT, "", 0, &c, false, &id), -ENOENT);
+	assert_int_equal(adit__create(p->fs, ROOT, "", 0, &c, NULL, &id), -ENOENT);
 	c.mode = 0644;
-	assert_int_equal(adit__create(p->fs, ROOT, N("b"), &c, false, &id), -EINVAL);
+	assert_int_equal(adit__create(p->fs, ROOT, N("b"), &c, NULL, &id), -EINVAL);
 	c.mode = 0150000;
-	assert_int_equal(adit__create(p->fs, ROOT, N("b"), &c, false, &id), -EINVAL);
+	assert_int_equal(adit__create(p->fs, ROOT, N("b"), &c, NULL, &id), -EINVAL);
 
 	f = find(p, ROOT, "a");
 	assert_int_equal(create(p, f, "x", S_IFREG), -ENOTDIR);
@@ -73,7 +74,7 @@ static void kinds(void **state)
 		char name[2] = {(char)('a' + i), 0};
 		struct adit_attr a;
 
-		assert_int_equal(adit__create(p->fs, dir, name, 1, &c, false, &id), 0);
+		assert_int_equal(adit__create(p->fs, dir, name, 1, &c, NULL, &id), 0);
 		a = attr(p, id.ino);
 		assert_int_equal(a.mode, kind[i] | 0601);
 		assert_int_equal(a.rdev, i == 3 || i == 4 ? 0x800000012 : 0);
@@ -117,7 +118,7 @@ static void symlinks(void **state)
 		struct adit_create c = {.mode = S_IFLNK | 0777, .link = target,
 					.link_len = length[i]};
 
-		assert_int_equal(adit__create(p->fs, ROOT, N("l"), &c, false, &id), 0);
+		assert_int_equal(adit__create(p->fs, ROOT, N("l"), &c, NULL, &id), 0);
 		assert_int_equal(attr(p, id.ino).size, length[i]);
 		assert_int_equal(attr(p, id.ino).blocks, length[i] > 112);
 		pool_crash(p);
@@ -129,9 +130,9 @@ static void symlinks(void **state)
 	}
 	struct adit_create c = {.mode = S_IFLNK | 0777, .link = target, .link_len = 4096};
 
-	assert_int_equal(adit__create(p->fs, ROOT, N("l"), &c, false, &id), -ENAMETOOLONG);
+	assert_int_equal(adit__create(p->fs, ROOT, N("l"), &c, NULL, &id), -ENAMETOOLONG);
 	c.link_len = 0;
-	assert_int_equal(adit__create(p->fs, ROOT, N("l"), &c, false, &id), -ENOENT);
+	assert_int_equal(adit__create(p->fs, ROOT, N("l"), &c, NULL, &id), -ENOENT);
 	assert_int_equal(adit__readlink(p->fs, find(p, ROOT, "f"), buf, 9), -EINVAL);
 	assert_int_equal(adit__readlink(p->fs, ROOT, buf, 9), -EINVAL);
 	assert_int_equal(adit__readlink(p->fs, 77777, buf, 9), -ESTALE);
@@ -193,6 +194,7 @@ static void removing(void **state)
 
 static void open_and_gone(void **state)
 {
+	struct adit_hold hold;
 	struct pool *p = *state;
 	struct adit_statfs before = pool_usage(p);
 	struct adit_attr a;
@@ -201,11 +203,11 @@ static void open_and_gone(void **state)
 	uint64_t d;
 	unsigned n = 0;
 
-	assert_int_equal(adit__create(p->fs, ROOT, N("f"), &c, true, &id), 0);
+	assert_int_equal(adit__create(p->fs, ROOT, N("f"), &c, &hold, &id), 0);
 	write_at(p, id.ino, 0, 50000);
-	assert_int_equal(adit__hold(p->fs, id.ino, id.generation, &a), 0);
-	assert_int_equal(adit__hold(p->fs, id.ino, id.generation + 1, &a), -ESTALE);
-	assert_int_equal(adit__release(p->fs, id.ino), 0);
+	assert_int_equal(hold_ino(p->fs, id.ino, id.generation, &a), 0);
+	assert_int_equal(hold_ino(p->fs, id.ino, id.generation + 1, &a), -ESTALE);
+	assert_int_equal(release_ino(p->fs, id.ino), 0);
 	assert_int_equal(adit__unlink(p->fs, ROOT, N("f")), 0);
 	assert_int_equal(find(p, ROOT, "f"), 0);
 	a = attr(p, id.ino);
@@ -213,36 +215,36 @@ static void open_and_gone(void **state)
 	assert_true(a.flags & ADIT_IFLAG_ORPHAN);
 	assert_int_equal(a.size, 50000);
 	/* Opened once more by its number, and let go twice. */
-	assert_int_equal(adit__hold(p->fs, id.ino, id.generation, NULL), 0);
-	assert_int_equal(adit__release(p->fs, id.ino), 0);
+	assert_int_equal(hold_ino(p->fs, id.ino, id.generation, NULL), 0);
+	assert_int_equal(release_ino(p->fs, id.ino), 0);
 	assert_int_equal(attr(p, id.ino).nlink, 0);
-	assert_int_equal(adit__release(p->fs, id.ino), 0);
+	assert_int_equal(release_ino(p->fs, id.ino), 0);
 	assert_int_equal(adit__getattr(p->fs, id.ino, &a), -ESTALE);
-	assert_int_equal(adit__hold(p->fs, id.ino, 0, &a), -ESTALE);
+	assert_int_equal(hold_ino(p->fs, id.ino, 0, &a), -ESTALE);
 	same_usage(p, before);
 
 	/* Released while it has a name: stays. */
-	assert_int_equal(adit__create(p->fs, ROOT, N("g"), &c, true, &id), 0);
-	assert_int_equal(adit__release(p->fs, id.ino), 0);
+	assert_int_equal(adit__create(p->fs, ROOT, N("g"), &c, &hold, &id), 0);
+	assert_int_equal(release_ino(p->fs, id.ino), 0);
 	assert_int_equal(find(p, ROOT, "g"), id.ino);
 	assert_int_equal(adit__unlink(p->fs, ROOT, N("g")), 0);
 	same_usage(p, before);
 
 	/* A directory too; nothing can come into it any more. */
 	d = folder(p, ROOT, "d");
-	assert_int_equal(adit__hold(p->fs, d, 0, &a), 0);
+	assert_int_equal(hold_ino(p->fs, d, 0, &a), 0);
 	assert_int_equal(adit__rmdir(p->fs, ROOT, N("d")), 0);
 	assert_int_equal(attr(p, d).nlink, 0);
 	assert_int_equal(create(p, d, "x", S_IFREG), -ENOENT);
 	assert_int_equal(adit__lookup(p->fs, d, N("x"), &id), -ENOENT);
 	assert_int_equal(adit__readdir(p->fs, d, 0, count_one, &n), -ENOENT);
 	assert_int_equal(adit__parent(p->fs, d, &up), -ENOENT);
-	assert_int_equal(adit__release(p->fs, d), 0);
+	assert_int_equal(release_ino(p->fs, d), 0);
 	same_usage(p, before);
 
 	/* Nobody closes them: recovery frees them, and all that they hold. */
 	for (unsigned i = 0; i < 200; i++) {
-		assert_int_equal(adit__create(p->fs, ROOT, N("h"), &c, true, &id), 0);
+		assert_int_equal(adit__create(p->fs, ROOT, N("h"), &c, &hold, &id), 0);
 		write_at(p, id.ino, 0, 5000);
 		assert_int_equal(adit__setxattr(p->fs, id.ino, "user.x", &c, sizeof c, 0), 0);
 		assert_int_equal(adit__unlink(p->fs, ROOT, N("h")), 0);
@@ -255,7 +257,7 @@ static void open_and_gone(void **state)
 	/* The inode table has grown by then; a second time it must not. */
 	before = pool_usage(p);
 	for (unsigned i = 0; i < 200; i++) {
-		assert_int_equal(adit__create(p->fs, ROOT, N("h"), &c, true, &id), 0);
+		assert_int_equal(adit__create(p->fs, ROOT, N("h"), &c, &hold, &id), 0);
 		write_at(p, id.ino, 0, 5000);
 		assert_int_equal(adit__unlink(p->fs, ROOT, N("h")), 0);
 	}
@@ -265,19 +267,20 @@ static void open_and_gone(void **state)
 
 static void unnamed(void **state)
 {
+	struct adit_hold hold;
 	struct pool *p = *state;
 	struct adit_statfs before = pool_usage(p);
 	struct adit_create c = {.mode = S_IFREG | 0600};
 	uint64_t d = folder(p, ROOT, "d");
 	struct adit_id id, id2;
 
-	assert_int_equal(adit__create_unnamed(p->fs, d, &c, &id), 0);
+	assert_int_equal(adit__create_unnamed(p->fs, d, &c, &hold, &id), 0);
 	assert_int_equal(attr(p, id.ino).nlink, 0);
 	assert_int_equal(attr(p, d).size, 0);
-	assert_int_equal(adit__release(p->fs, id.ino), 0);
+	assert_int_equal(release_ino(p->fs, id.ino), 0);
 	assert_int_equal(adit__link_unnamed(p->fs, id.ino, d, N("late")), -ENOENT);
-	assert_int_equal(adit__create_unnamed(p->fs, d, &c, &id), 0);
-	assert_int_equal(adit__create_unnamed(p->fs, d, &c, &id2), 0);
+	assert_int_equal(adit__create_unnamed(p->fs, d, &c, &hold, &id), 0);
+	assert_int_equal(adit__create_unnamed(p->fs, d, &c, &hold, &id2), 0);
 	write_at(p, id.ino, 0, 3000);
 	assert_int_equal(adit__link(p->fs, id.ino, d, N("named")), -ENOENT);
 	assert_int_equal(adit__link_unnamed(p->fs, id.ino, d, N("named")), 0);
@@ -288,9 +291,9 @@ static void unnamed(void **state)
 	assert_int_equal(attr(p, id.ino).size, 3000);
 	assert_int_equal(adit__unlink(p->fs, d, N("named")), 0);
 	c.mode = S_IFDIR | 0700;
-	assert_int_equal(adit__create_unnamed(p->fs, d, &c, &id), -EINVAL);
+	assert_int_equal(adit__create_unnamed(p->fs, d, &c, &hold, &id), -EINVAL);
 	c.mode = S_IFREG | 0700;
-	assert_int_equal(adit__create_unnamed(p->fs, 99999, &c, &id), -ENOENT);
+	assert_int_equal(adit__create_unnamed(p->fs, 99999, &c, &hold, &id), -ENOENT);
 	assert_int_equal(adit__rmdir(p->fs, ROOT, N("d")), 0);
 	same_usage(p, before);
 }
@@ -298,6 +301,7 @@ static void unnamed(void **state)
 /* Files that one record cannot free. */
 static void large(void **state)
 {
+	struct adit_hold hold;
 	struct pool *p = *state;
 	struct adit_statfs before = pool_usage(p);
 	struct adit_create c = {.mode = S_IFREG | 0600};
@@ -305,7 +309,8 @@ static void large(void **state)
 	char name[32];
 
 	for (unsigned round = 0; round < 3; round++) {
-		assert_int_equal(adit__create(p->fs, ROOT, N("big"), &c, round == 1, &id), 0);
+		assert_int_equal(
+			adit__create(p->fs, ROOT, N("big"), &c, round == 1 ? &hold : NULL, &id), 0);
 		for (uint64_t i = 0; i < 2000; i++)
 			write_at(p, id.ino, i * 8192, 4096);
 		for (unsigned i = 0; i < 300; i++) {
@@ -318,7 +323,7 @@ static void large(void **state)
 		}
 		assert_int_equal(adit__unlink(p->fs, ROOT, N("big")), 0);
 		if (round == 1)
-			assert_int_equal(adit__release(p->fs, id.ino), 0);
+			assert_int_equal(release_ino(p->fs, id.ino), 0);
 		same_usage(p, before);
 	}
 	pool_crash(p);
@@ -444,10 +449,10 @@ static void renaming(void **state)
 	assert_int_equal(find(p, b, "g"), g);
 	/* An open file that is replaced stays for its opener. */
 	f = file(p, a, "f");
-	assert_int_equal(adit__hold(p->fs, g, 0, NULL), 0);
+	assert_int_equal(hold_ino(p->fs, g, 0, NULL), 0);
 	assert_int_equal(rename_(p, a, "f", b, "g", 0), 0);
 	assert_int_equal(attr(p, g).nlink, 0);
-	assert_int_equal(adit__release(p->fs, g), 0);
+	assert_int_equal(release_ino(p->fs, g), 0);
 	assert_int_equal(adit__unlink(p->fs, b, N("g")), 0);
 	same_usage(p, before);
 

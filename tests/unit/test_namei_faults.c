@@ -2,6 +2,7 @@
 /* Names when something is wrong: no space, damaged entries, a read-only pool; and what an operation
  * costs in fences. */
 #include "names.h"
+#include "held.h"
 
 /* ---- trouble -------------------------------------------------------------------------------- */
 
@@ -29,7 +30,9 @@ static void no_space(void **state)
 			p->fs->fail_alloc_at = n;
 			switch (i % 4) {
 			case 0: err = create(p, d, name, S_IFREG); break;
-			case 1: err = adit__create(p->fs, d, N(name), &link, false, &id); break;
+			case 1:
+				err = adit__create(p->fs, d, N(name), &link, NULL, &id);
+				break;
 			case 2: err = adit__link(p->fs, f, d, N(name)); break;
 			case 3: err = rename_(p, ROOT, "moving", d, name, ADIT_RENAME_WHITEOUT); break;
 			}
@@ -148,6 +151,7 @@ static void damaged_entries(void **state)
 
 static void read_only(void **state)
 {
+	struct adit_hold hold;
 	struct pool *p = *state;
 	struct adit_create c = {.mode = S_IFREG | 0600};
 	uint64_t f = file(p, ROOT, "f");
@@ -156,16 +160,16 @@ static void read_only(void **state)
 
 	p->fs->read_only = true;
 	assert_int_equal(create(p, ROOT, "x", S_IFREG), -EROFS);
-	assert_int_equal(adit__create(p->fs, ROOT, N("f"), &c, false, &id), -EEXIST);
+	assert_int_equal(adit__create(p->fs, ROOT, N("f"), &c, NULL, &id), -EEXIST);
 	assert_int_equal(id.ino, f);
 	assert_int_equal(adit__unlink(p->fs, ROOT, N("f")), -EROFS);
 	assert_int_equal(adit__link(p->fs, f, ROOT, N("g")), -EROFS);
 	assert_int_equal(rename_(p, ROOT, "f", ROOT, "g", 0), -EROFS);
 	assert_int_equal(adit__setattr(p->fs, f, ADIT_SET_MODE, &a), -EROFS);
-	assert_int_equal(adit__create_unnamed(p->fs, ROOT, &c, &id), -EROFS);
+	assert_int_equal(adit__create_unnamed(p->fs, ROOT, &c, &hold, &id), -EROFS);
 	assert_int_equal(adit__setxattr(p->fs, f, "user.a", "b", 1, 0), -EROFS);
-	assert_int_equal(adit__hold(p->fs, f, 0, &a), 0);
-	assert_int_equal(adit__release(p->fs, f), 0);
+	assert_int_equal(hold_ino(p->fs, f, 0, &a), 0);
+	assert_int_equal(release_ino(p->fs, f), 0);
 	p->fs->read_only = false;
 }
 
@@ -207,8 +211,8 @@ static void fences(void **state)
 	assert_int_equal(adit__setattr(p->fs, f, ADIT_SET_MODE, &a), 0);
 	assert_int_equal(fences_since(), 1);
 	assert_int_equal(adit__lookup(p->fs, ROOT, N("f"), &id), 0);
-	assert_int_equal(adit__hold(p->fs, f, id.generation, &a), 0);
-	assert_int_equal(adit__release(p->fs, f), 0);
+	assert_int_equal(hold_ino(p->fs, f, id.generation, &a), 0);
+	assert_int_equal(release_ino(p->fs, f), 0);
 	assert_int_equal(fences_since(), 0);
 }
 #endif

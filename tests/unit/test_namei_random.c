@@ -7,6 +7,7 @@
  * afterwards; holds and nameless files are part of it.
  */
 #include "pool.h"
+#include "held.h"
 
 #include <pthread.h>
 #include <unistd.h>
@@ -212,13 +213,15 @@ static void do_create(struct model *m)
 	int d = pick_live(m, true), node;
 	unsigned k = pick(m, NAMES);
 	struct adit_create c = {.mode = kind[pick(m, 6)] | 0700, .link = names[k], .link_len = 1};
-	bool hold = pick(m, 4) == 0;
+	bool held = pick(m, 4) == 0;
+	struct adit_hold hold;
 	struct adit_id id;
 	int err, want = m->n[d].nlink == 0 ? -ENOENT : m->n[d].entry[k] != NONE ? -EEXIST : 0;
 
 	if (live_nodes(m) == NODES)
 		return;
-	err = adit__create(m->p->fs, m->n[d].ino, names[k], strlen(names[k]), &c, hold, &id);
+	err = adit__create(m->p->fs, m->n[d].ino, names[k], strlen(names[k]), &c,
+			   held ? &hold : NULL, &id);
 	assert_int_equal(err, want);
 	if (err == -EEXIST)
 		assert_int_equal(id.ino, m->n[m->n[d].entry[k]].ino);
@@ -227,7 +230,7 @@ static void do_create(struct model *m)
 	node = new_node(m, c.mode & S_IFMT, id.ino, id.generation);
 	m->n[d].entry[k] = node;
 	m->n[node].nlink = is_dir(&m->n[node]) ? 2 : 1;
-	m->n[node].holds = hold;
+	m->n[node].holds = held;
 	if (is_dir(&m->n[node])) {
 		m->n[node].parent = d;
 		m->n[d].nlink++;
@@ -236,13 +239,14 @@ static void do_create(struct model *m)
 
 static void do_unnamed(struct model *m)
 {
+	struct adit_hold hold;
 	struct adit_create c = {.mode = S_IFREG | 0600};
 	int d = pick_live(m, true), node, err;
 	struct adit_id id;
 
 	if (live_nodes(m) == NODES)
 		return;
-	err = adit__create_unnamed(m->p->fs, m->n[d].ino, &c, &id);
+	err = adit__create_unnamed(m->p->fs, m->n[d].ino, &c, &hold, &id);
 	assert_int_equal(err, m->n[d].nlink == 0 ? -ENOENT : 0);
 	if (err)
 		return;
@@ -372,10 +376,10 @@ static void do_hold(struct model *m)
 	int i = pick_live(m, false);
 
 	if (pick(m, 2)) {
-		assert_int_equal(adit__hold(m->p->fs, m->n[i].ino, m->n[i].generation, NULL), 0);
+		assert_int_equal(hold_ino(m->p->fs, m->n[i].ino, m->n[i].generation, NULL), 0);
 		m->n[i].holds++;
 	} else if (m->n[i].holds) {
-		assert_int_equal(adit__release(m->p->fs, m->n[i].ino), 0);
+		assert_int_equal(release_ino(m->p->fs, m->n[i].ino), 0);
 		m->n[i].holds--;
 		drop_if_unused(&m->n[i]);
 	}
@@ -467,17 +471,18 @@ static int one_turn(struct thread *t)
 	size_t l1 = strlen(n1), l2 = strlen(n2);
 	struct adit_create c = {.mode = (r >> 35) % 3 ? S_IFREG | 0600 : S_IFDIR | 0700};
 	struct adit_id id;
+	struct adit_hold hold;
 	int err;
 
 	switch ((r >> 43) % 12) {
 	case 0: case 1:
-		return adit__create(fs, d1, n1, l1, &c, false, &id);
+		return adit__create(fs, d1, n1, l1, &c, NULL, &id);
 	case 2:
-		err = adit__create(fs, d1, n1, l1, &c, true, &id);
+		err = adit__create(fs, d1, n1, l1, &c, &hold, &id);
 		if (err)
 			return err;
 		adit__unlink(fs, d1, n1, l1);
-		return adit__release(fs, id.ino);
+		return adit__release(fs, &hold);
 	case 3:
 		err = adit__lookup(fs, d1, n1, l1, &id);
 		return err ? err : adit__link(fs, id.ino, d2, n2, l2);
@@ -488,18 +493,18 @@ static int one_turn(struct thread *t)
 	case 6:
 		err = adit__lookup(fs, d1, n1, l1, &id);
 		if (!err)
-			err = adit__hold(fs, id.ino, id.generation, NULL);
+			err = adit__hold(fs, id.ino, id.generation, NULL, &hold);
 		if (err)
 			return err;
 		adit__unlink(fs, d1, n1, l1);
-		return adit__release(fs, id.ino);
+		return adit__release(fs, &hold);
 	case 7:
 		c.mode = S_IFREG | 0600;
-		err = adit__create_unnamed(fs, d1, &c, &id);
+		err = adit__create_unnamed(fs, d1, &c, &hold, &id);
 		if (err)
 			return err;
 		err = adit__link_unnamed(fs, id.ino, d2, n2, l2);
-		return may_happen(err) ? adit__release(fs, id.ino) : err;
+		return may_happen(err) ? adit__release(fs, &hold) : err;
 	case 8:
 		return adit__rename(fs, d1, n1, l1, d2, n2, l2, ADIT_RENAME_EXCHANGE);
 	case 9:
@@ -590,6 +595,7 @@ static void census(struct pool *p, uint64_t base_inodes)
 
 static void threads(void **state)
 {
+	struct adit_hold hold;
 	struct thread t[THREADS];
 	uint64_t dir[6] = {ROOT}, base;
 	struct pool p;
@@ -603,7 +609,8 @@ static void threads(void **state)
 	/* A chain and a side branch, so that moves into one's own subtree are tried all the time. */
 	for (unsigned i = 1; i < 6; i++) {
 		assert_int_equal(adit__create(p.fs, dir[i == 5 ? 0 : i - 1], names[i % 3],
-					      strlen(names[i % 3]), &c, true, &id), 0);
+					      strlen(names[i % 3]), &c, &hold, &id),
+				 0);
 		dir[i] = id.ino;
 	}
 	/* An entry that no thread names keeps them from being removed; they still move. */
@@ -621,7 +628,7 @@ static void threads(void **state)
 	}
 	assert_int_equal(p.reports, 0);
 	for (unsigned i = 1; i < 6; i++)
-		assert_int_equal(adit__release(p.fs, dir[i]), 0);
+		assert_int_equal(release_ino(p.fs, dir[i]), 0);
 	census(&p, base);
 	pool_crash(&p);
 	census(&p, base);

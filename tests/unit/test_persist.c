@@ -446,7 +446,7 @@ static void test_fault_while_applying(void **state)
 	(void)state;
 	open_on(&p, image, SMALL, "open");
 	faulty = p.fs;
-	assert_int_equal(adit__create(faulty, ADIT_INO_ROOT, "before", 6, &c, false, &id), 0);
+	assert_int_equal(adit__create(faulty, ADIT_INO_ROOT, "before", 6, &c, NULL, &id), 0);
 	data.fenced = false;
 	least_begin(&p.pm);
 	least.step = fault_while_applying;
@@ -456,7 +456,7 @@ static void test_fault_while_applying(void **state)
 	}
 	least_end();
 	/* The record may be half applied: nothing goes on from here. */
-	assert_int_equal(adit__create(faulty, ADIT_INO_ROOT, "next", 4, &c, false, &id), -EIO);
+	assert_int_equal(adit__create(faulty, ADIT_INO_ROOT, "next", 4, &c, NULL, &id), -EIO);
 	was = faulty->vol->c;
 	assert_true(faulty->vol->seq > was);
 	assert_int_equal(adit__checkpoint(faulty), -EIO);

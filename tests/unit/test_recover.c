@@ -508,7 +508,7 @@ static void test_no_recovery(void **state)
 		adit__core_open(&p.fs, &p.pm, &adit__env, &p.reporter, ADIT_OPEN_NO_RECOVERY), 0);
 	id_ino = lookup(p.fs, lookup(p.fs, ADIT_INO_ROOT, "kinds"), "few extents");
 	assert_true(id_ino > ADIT_INO_ROOT);
-	assert_int_equal(adit__create(p.fs, ADIT_INO_ROOT, "x", 1, &c, false, &id), -EROFS);
+	assert_int_equal(adit__create(p.fs, ADIT_INO_ROOT, "x", 1, &c, NULL, &id), -EROFS);
 	assert_int_equal(adit__core_close(p.fs), 0);
 	assert_false(applied(&p));
 	assert_memory_equal(copy, p.pm.base, vol);

@@ -5,21 +5,11 @@
  *
  * The participants are three handles of one process on one piece of memory; dying is a jump.
  */
-#include "least.h"
+#include "deaths.h"
 
 #include <fcntl.h>
 
 #include "core/alloc.h"
-
-static jmp_buf away;
-static unsigned steps, last_step;
-
-static void die_at(uint64_t offset, uint64_t len)
-{
-	(void)offset, (void)len;
-	if (steps++ == last_step)
-		longjmp(away, 1);
-}
 
 /* ---- operations ------------------------------------------------------------------------ */
 
@@ -104,31 +94,6 @@ static const struct act {
 
 /* ---- participants ------------------------------------------------------------------------ */
 
-static void join(struct pool *p, uint8_t *base, uint32_t me)
-{
-	pool_on(p, base, SMALL);
-	assert_int_equal(adit__core_open(&p->fs, &p->pm, &env, &p->reporter, ADIT_OPEN_JOIN), 0);
-	p->fs->me = me;
-}
-
-/* Up to its n-th step: false when it was over before. */
-static bool dies(struct pool *p, void (*run)(struct pool *), unsigned n)
-{
-	volatile bool died = true;
-
-	steps = 0;
-	last_step = n;
-	least.step = die_at;
-	if (setjmp(away) == 0) {
-		run(p);
-		died = false;
-	}
-	least.step = NULL;
-	adit__current_op = NULL;
-	return died;
-}
-
-static uint8_t dead[256];
 static struct adit_fs *repairing;
 
 static bool is_durable(uint64_t offset, uint64_t len)
@@ -174,8 +139,7 @@ static void repair(struct pool *p)
 		least.step = NULL;
 	if (least.pm)
 		assert_true(slots_are_durable());
-	for (uint32_t i = 0; i < n; i++)
-		assert_int_equal(adit__finish_inherited(p->fs, slots[i]), 0);
+	finish_repair(p, slots, n);
 }
 
 static void check_living(struct pool *p, const char *when)
@@ -607,7 +571,7 @@ int main(void)
 		cmocka_unit_test(test_locks),
 		cmocka_unit_test(test_gate),
 	};
-	int failed = cmocka_run_group_tests(tests, begin_env, drop_image);
+	int failed = cmocka_run_group_tests(tests, begin_deaths, drop_image);
 
 	printf("%u deaths\n", cases);
 	return failed;

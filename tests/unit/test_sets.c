@@ -4,6 +4,7 @@
  * share: full records, many blocks in one checkpoint, long lists of orphans, an inode table that grows in pieces,
  * sums over the lanes.
  */
+#include "held.h"
 #include "least.h"
 
 #include "core/extent.h"
@@ -513,6 +514,7 @@ static void test_refused_memory_between_records(void **state)
 /* Lists with several orphans each; taken out in the middle, at either end, freed and given names again. */
 static void test_many_orphans(void **state)
 {
+	struct adit_hold hold;
 	struct adit_create c = {.mode = S_IFREG | 0644};
 	struct adit_id id[NAMELESS];
 	uint64_t used, random = 5;
@@ -528,7 +530,8 @@ static void test_many_orphans(void **state)
 		unsigned named = 0;
 
 		for (unsigned i = 0; i < NAMELESS; i++) {
-			assert_int_equal(adit__create_unnamed(p.fs, ADIT_INO_ROOT, &c, &id[i]), 0);
+			assert_int_equal(
+				adit__create_unnamed(p.fs, ADIT_INO_ROOT, &c, &hold, &id[i]), 0);
 			put(p.fs, id[i].ino, 0, 5000);
 			order[i] = i;
 			gone[i] = false;
@@ -552,7 +555,7 @@ static void test_many_orphans(void **state)
 						 0);
 				named++;
 			}
-			assert_int_equal(adit__release(p.fs, id[n].ino), 0);
+			assert_int_equal(release_ino(p.fs, id[n].ino), 0);
 			gone[n] = true;
 		}
 		assert_clean(p.fs, "orphans gone");
@@ -601,7 +604,7 @@ static void test_table_grows_in_pieces(void **state)
 		lane_hint = i / 7 % 4;
 		p.fs->fail_alloc_at = i % 5;
 		snprintf(name, sizeof name, "file%llu", (unsigned long long)n);
-		err = adit__create(p.fs, ADIT_INO_ROOT, name, strlen(name), &c, false, &id);
+		err = adit__create(p.fs, ADIT_INO_ROOT, name, strlen(name), &c, NULL, &id);
 		p.fs->fail_alloc_at = 0;
 		if (err == 0)
 			n++;

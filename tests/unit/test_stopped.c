@@ -23,7 +23,7 @@ static uint64_t make(struct adit_fs *fs, const char *name)
 	struct adit_create c = {.mode = S_IFREG | 0600};
 	struct adit_id id = {0};
 
-	assert_int_equal(adit__create(fs, ADIT_INO_ROOT, name, strlen(name), &c, false, &id), 0);
+	assert_int_equal(adit__create(fs, ADIT_INO_ROOT, name, strlen(name), &c, NULL, &id), 0);
 	return id.ino;
 }
 
@@ -55,7 +55,7 @@ static void test_stopped(void **state)
 	/* Compared before its locks, volatile words, are given back. */
 	assert_memory_equal(copy, p.pm.base, POOL_BYTES);
 	adit__op_end(&op);
-	assert_int_equal(adit__create(p.fs, ADIT_INO_ROOT, "late", 4, &c, false, &id), -EIO);
+	assert_int_equal(adit__create(p.fs, ADIT_INO_ROOT, "late", 4, &c, NULL, &id), -EIO);
 	assert_int_equal(adit__file_write(p.fs, ino, &v, 1, &offset, 0), -EIO);
 	assert_int_equal(adit__file_truncate(p.fs, ino, 5), -EIO);
 	assert_int_equal(adit__checkpoint(p.fs), -EIO);
@@ -67,7 +67,7 @@ static void test_stopped(void **state)
 	assert_int_equal(adit__getattr(p.fs, ino, &a), 0);
 	assert_int_equal(a.uid, 0);
 	assert_int_equal(adit__lookup(p.fs, ADIT_INO_ROOT, "late", 4, &id), -ENOENT);
-	assert_int_equal(adit__create(p.fs, ADIT_INO_ROOT, "late", 4, &c, false, &id), 0);
+	assert_int_equal(adit__create(p.fs, ADIT_INO_ROOT, "late", 4, &c, NULL, &id), 0);
 	free(copy);
 	pool_destroy(&p);
 }

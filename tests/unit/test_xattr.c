@@ -21,7 +21,7 @@ static uint64_t make(struct pool *p, const char *name, uint32_t mode)
 	struct adit_create c = {.mode = mode, .link = "target", .link_len = 6};
 	struct adit_id id;
 
-	assert_int_equal(adit__create(p->fs, ADIT_INO_ROOT, name, strlen(name), &c, false, &id), 0);
+	assert_int_equal(adit__create(p->fs, ADIT_INO_ROOT, name, strlen(name), &c, NULL, &id), 0);
 	return id.ino;
 }
 
