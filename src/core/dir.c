@@ -324,8 +324,12 @@ static int inline_to_tree(struct adit_cs *cs, const struct adit_inode_pm *dir, s
 		inline_get(e, &de);
 		err = tree_add(t, cs, e->name, e->namelen, &de, NULL);
 	}
-	/* Two packed entries of one name: a damaged image. */
-	return err == -EEXIST ? -EUCLEAN : err;
+	if (err == -EEXIST) {
+		adit__report(adit__cs_fs(cs), "directory %llu: two packed entries of one name",
+			     (unsigned long long)get64(dir->ino));
+		err = -EUCLEAN;
+	}
+	return err;
 }
 
 int adit__dir_find(struct adit_fs *fs, struct adit_cs *cs, const struct adit_inode_pm *dir,

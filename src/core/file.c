@@ -422,6 +422,12 @@ static int64_t seek(struct adit_fs *fs, const struct adit_inode_pm *ip, uint64_t
 	uint64_t size = get64(ip->size), pos = offset;
 	uint32_t fork = adit__inode_fork(ip);
 
+	/* Behind the largest one the numbers of blocks wrap. */
+	if (ADIT_UNLIKELY(size > INT64_MAX)) {
+		adit__report(fs, "inode %llu: size is impossible",
+			     (unsigned long long)get64(ip->ino));
+		return -EUCLEAN;
+	}
 	if (offset >= size)
 		return -ENXIO;
 	if (fork == ADIT_FORK_INLINE)

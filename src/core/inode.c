@@ -154,8 +154,11 @@ static int cluster_copy(struct adit_cs *cs, uint64_t ino, struct adit_icluster_p
 
 	ino -= ino % ADIT_ICLUSTER_INODES;
 	slot = adit__inode_slot(fs, ino);
-	if (!slot)
+	if (!slot) {
+		adit__report(fs, "inode cluster %llu: the inode table has no such part",
+			     (unsigned long long)ino);
 		return -EUCLEAN;
+	}
 	offset = adit__offset_of(fs, slot);
 	if (!adit__verified(fs, offset)) {
 		err = adit__verify_icluster(fs, (struct adit_icluster_pm *)slot, ino, &why);
@@ -278,8 +281,11 @@ static int alloc_in_shard(struct adit_op *op, uint32_t shard, struct adit_inode_
 	if (err)
 		return err;
 	used = get64(c->used);
-	if (~used == 0)
+	if (~used == 0) {
+		adit__report(fs, "inode cluster %llu: full, and on the list of those that are not",
+			     (unsigned long long)head);
 		return -EUCLEAN;
+	}
 	bit = (unsigned)__builtin_ctzll(~used);
 	ino = head + bit;
 	ip = adit__cs_new_inode(op->cs, ino);

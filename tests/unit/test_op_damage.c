@@ -264,12 +264,35 @@ static void test_arguments(void **state)
 	close_image(&p);
 }
 
+/* The inode was found right, and then something else was written over it, as through another file that
+ * names the same block: no size makes a search go on for ever. */
+static void test_impossible_size(void **state)
+{
+	static const uint64_t size[] = {1ull << 63, (1ull << 63) + 4096, UINT64_MAX};
+	uint64_t ino;
+	struct pool p;
+
+	(void)state;
+	open_image(&p);
+	assert_int_equal(create(&p, "n", S_IFREG | 0600, &ino), 0);
+	alarm(60);
+	for (unsigned i = 0; i < 3; i++) {
+		adit__inode_slot(p.fs, ino)->size = put64(size[i]);
+		assert_int_equal(adit__file_seek(p.fs, ino, 0, SEEK_DATA), -EUCLEAN);
+		assert_int_equal(adit__file_seek(p.fs, ino, 4096, SEEK_HOLE), -EUCLEAN);
+	}
+	alarm(0);
+	assert_non_null(strstr(p.report, "size is impossible"));
+	close_image(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_clusters),    cmocka_unit_test(test_orphan_neighbours),
-		cmocka_unit_test(test_circle),	    cmocka_unit_test(test_named_without_links),
-		cmocka_unit_test(test_link_target), cmocka_unit_test(test_arguments),
+		cmocka_unit_test(test_clusters),	cmocka_unit_test(test_orphan_neighbours),
+		cmocka_unit_test(test_circle),		cmocka_unit_test(test_named_without_links),
+		cmocka_unit_test(test_link_target),	cmocka_unit_test(test_arguments),
+		cmocka_unit_test(test_impossible_size),
 	};
 
 	return cmocka_run_group_tests(tests, make_image, drop_image);
