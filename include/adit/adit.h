@@ -24,13 +24,20 @@
  *    and append-only flags are obeyed. A mount (FUSE) is the place where permissions are enforced.
  *  - Threads. Every function may be called from any thread at any time, adit_close excepted: no other
  *    call on that pool may be under way or begin. Calls on different files and directories do not
- *    wait for each other. A handle is not valid in a child after fork(2).
+ *    wait for each other.
  *  - Processes. Any number of processes (1,024 from a pool of 1 GiB on, 512 from 64 MiB on, else 64; a
  *    process that opens twice counts twice) have a pool open for writing and work on it as threads do. A
  *    process may die at any moment: whoever waits for what it held looks after that, within some tens of
  *    milliseconds. Who opens for reading only does so while nobody writes, and the other way round
- *    (-EBUSY otherwise). A child that fork(2) made keeps the death of its parent from being noticed
- *    as long as it lives and has not called execve(2).
+ *    (-EBUSY otherwise).
+ *  - fork(2). The child has every pool that the parent has open, as a process of its own, with the descriptors that
+ *    were open; offsets and file status flags are shared from then on. It need not call anything, and should call
+ *    adit_close before it ends, as everybody (else it counts as having died). If it cannot have the pool (no place
+ *    is left, memory ran out, a pool that is too small to be shared), its calls return -EIO; the parent's go on. Not from
+ *    within the report callback or a signal handler. vfork, posix_spawn and clone(2) make no such child: it must not
+ *    touch the pool; and one that shares neither memory with the parent nor has called execve keeps the parent's
+ *    death from being noticed.
+ *  - execve(2). The new program has neither the pools nor their descriptors: to the others, the process has died.
  *  - Descriptors belong to a pool handle; they are not file descriptors of the process. The lowest
  *    free number is taken, from 0. They are gone after adit_close.
  *  - Paths. AT_FDCWD, absolute paths and absolute symbolic links start at the pool's root, and ".." at

@@ -604,6 +604,11 @@ int adit__log_init(struct adit_fs *fs)
 	return 0;
 }
 
+void adit__log_forked(struct adit_fs *fs)
+{
+	memset(&fs->ckpt_work->slot, 0, sizeof fs->ckpt_work->slot);
+}
+
 void adit__log_finish(struct adit_fs *fs)
 {
 	for (uint32_t i = 0; fs->lane_cs && i < fs->lanes; i++)

@@ -49,6 +49,8 @@ struct adit_env {
 	void (*yield)(void);
 	/* Until vol->gate is even. */
 	void (*wait_gate)(struct adit_fs *);
+	/* Perhaps somebody has died who kept some.  In no operation. */
+	void (*short_of_space)(struct adit_fs *);
 	/* May these bytes of the pool be touched?  False: a media error lies there. */
 	bool (*readable)(const void *, size_t bytes);
 	uint32_t (*thread_hint)(void); /* small number, stable per thread */
@@ -129,6 +131,8 @@ ADIT_STATIC_ASSERT(sizeof(struct adit_vol_participant) == 64, "a line");
 #define ADIT_OP_IDLE 0u
 #define ADIT_OP_RUNNING 1u
 #define ADIT_OP_PARKED 2u /* waits: holds what it says and changes nothing */
+#define ADIT_OP_CLAIMED                                                                            \
+	0x80000000ull /* in owner: by it, but nothing else in the slot means anything yet */
 struct adit_vol_op {
 	uint64_t owner;	  /* incarnation:32 | participant + 1; of another incarnation: free */
 	uint32_t state;	  /* ADIT_OP_*, with the owner's */
@@ -423,6 +427,12 @@ bool adit__is_still(const struct adit_fs *, const uint8_t *dead);
  * a lane, each to be given to adit__finish_inherited when the gate is open again, by a thread that holds nothing. */
 uint32_t adit__repair(struct adit_fs *, const uint8_t *dead, uint32_t *slots);
 int adit__finish_inherited(struct adit_fs *, uint32_t slot);
+/* Was the participant in no operation when it died?  Then nothing stands still for it: */
+bool adit__died_idle(const struct adit_fs *, uint32_t participant);
+/* its slots are free and what it had open is ours to close (adit__holds_finish). */
+void adit__take_over(struct adit_fs *, uint32_t participant);
+/* In a child of fork that has a private copy of everything: what other threads held is free. */
+void adit__forget_operations(struct adit_fs *);
 
 /* Replays what is above C.  Called once by open, before anyone else. */
 int adit__log_recover(struct adit_fs *) ADIT_MUST_CHECK;
@@ -497,6 +507,9 @@ int adit__core_open(struct adit_fs **out, const struct adit_pm *, const struct a
 int adit__core_close(struct adit_fs *);
 /* Without freeing the handle: adit__core_abandon follows. */
 int adit__core_settle(struct adit_fs *) ADIT_MUST_CHECK;
+/* In a child of fork, which is the participant `me`: gives up what is private and may have been in use by a
+ * thread of the parent's, which is not here. */
+void adit__core_forked(struct adit_fs *, uint32_t me);
 /* Close without the checkpoint or the mark: what a kill leaves (tests). */
 void adit__core_abandon(struct adit_fs *);
 

@@ -495,6 +495,17 @@ int adit__core_close(struct adit_fs *fs)
 	return err;
 }
 
+void adit__core_forked(struct adit_fs *fs, uint32_t me)
+{
+	/* A thread of the parent's may have been filling any of these sets when it forked. Their memory is lost:
+	 * nobody knows what state it is in. */
+	memset(fs->lane_cs, 0, fs->lanes * sizeof(struct adit_cs *));
+	adit__log_forked(fs);
+	memset(fs->op_of, 0, sizeof fs->op_of);
+	*fs->env->current_op() = NULL;
+	fs->me = me;
+}
+
 void adit__core_abandon(struct adit_fs *fs)
 {
 	fs_free(fs);

@@ -290,6 +290,48 @@ int adit__release(struct adit_fs *fs, struct adit_hold *hold)
 	return err;
 }
 
+/* ---- fork ---------------------------------------------------------------------------------- */
+
+static uint64_t entry_for(struct adit_fs *fs, struct adit_heir *heir)
+{
+	if (!heir->list || heir->used == ENTRIES) {
+		heir->list = adit__scratch_get(fs, ADIT_SCRATCH_HOLDS, heir->participant);
+		heir->used = 0;
+	}
+	if (!heir->list) {
+		__atomic_store_n(&fs->vol->unlisted, 1, __ATOMIC_RELAXED);
+		return 0;
+	}
+	return adit__offset_of(fs, &entries_of(heir->list)[heir->used++]);
+}
+
+void adit__hold_for(struct adit_fs *fs, const struct adit_hold *ours, struct adit_heir *heir,
+		    struct adit_hold *out)
+{
+	const struct adit_inode_pm *ip = adit__inode_slot(fs, ours->ino);
+	struct adit_op op;
+
+	*out = (struct adit_hold){ours->ino, 0};
+	adit__op_begin(&op, fs);
+	if (!fs->read_only && !fs->alone)
+		out->entry = entry_for(fs, heir);
+	/* It cannot go away: we have it open. */
+	adit__lock_inode(&op, ours->ino, false);
+	if (ip) {
+		adit__hold_list(&op, out, ours->ino, get32_relaxed(&ip->generation));
+		adit__hold_count(&op, out);
+	}
+	adit__op_end(&op);
+}
+
+void adit__hold_heir_is_here(struct adit_fs *fs, struct adit_heir *heir)
+{
+	memset(fs->hold_shard, 0, sizeof fs->hold_shard);
+	fs->finishing_holds = 0;
+	for (uint32_t i = heir->used; heir->list && i < ENTRIES; i++)
+		put_free(fs, &fs->hold_shard[0], adit__offset_of(fs, &entries_of(heir->list)[i]));
+}
+
 /* ---- after a death ------------------------------------------------------------------------------- */
 
 typedef void (*entry_fn)(struct adit_fs *, const struct entry *);
@@ -355,6 +397,15 @@ static void inherit_lists(struct adit_fs *fs, const uint8_t *dead)
 		if (is_list(s) && of != 0 && of <= fs->nparticipants && dead[of - 1])
 			__atomic_store_n(&s->owner, mine, __ATOMIC_RELEASE);
 	}
+}
+
+void adit__holds_take_over(struct adit_fs *fs, uint32_t participant)
+{
+	uint64_t mine = adit__scratch_owner(fs, ADIT_SCRATCH_INHERITED, fs->me + 1);
+
+	for (struct adit_scratch *s = NULL; (s = adit__scratch_next(fs, s));)
+		if (is_list(s) && adit__scratch_of(s) == participant + 1)
+			__atomic_store_n(&s->owner, mine, __ATOMIC_RELEASE);
 }
 
 void adit__holds_anew(struct adit_fs *fs, const uint8_t *dead)

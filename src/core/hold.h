@@ -18,6 +18,7 @@
 #include "core/core.h"
 
 struct adit_attr;
+struct adit_scratch;
 
 struct adit_hold {
 	uint64_t ino;
@@ -43,8 +44,21 @@ void adit__open_none(struct adit_fs *, uint64_t ino);
 /* What a close does, with all that follows for a nameless file. */
 int adit__release(struct adit_fs *, struct adit_hold *);
 
+/* A child that is about to be: what we have open it has open, too, on a list of its own. */
+struct adit_heir {
+	uint32_t participant; /* number + 1 */
+	struct adit_scratch *list;
+	uint32_t used; /* entries of it */
+};
+void adit__hold_for(struct adit_fs *, const struct adit_hold *ours, struct adit_heir *,
+		    struct adit_hold *out);
+/* In the child, who is that participant now: none of the lists that its parent has free entries of is its own. */
+void adit__hold_heir_is_here(struct adit_fs *, struct adit_heir *);
+
 /* A repair: lists of the dead become ours, counts are made anew. */
 void adit__holds_anew(struct adit_fs *, const uint8_t *dead);
+/* The same for one that died in no operation, while others go on. */
+void adit__holds_take_over(struct adit_fs *, uint32_t participant);
 /* Lets go of what was taken over; by a thread that holds nothing. */
 void adit__holds_finish(struct adit_fs *);
 /* Is there anything to let go of? */

@@ -126,4 +126,10 @@ void adit__fs_geometry(struct adit_fs *);
 /* Write both copies of the superblock from fs->super, durable on return. */
 void adit__super_store(struct adit_fs *);
 
+/* In a child of fork: the newest slot is to be read again. */
+void adit__log_forked(struct adit_fs *);
+
+/* In a child of fork: the newest slot is to be read again. */
+void adit__log_forked(struct adit_fs *);
+
 #endif

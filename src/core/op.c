@@ -44,8 +44,8 @@ static bool claim_slot(const struct adit_fs *fs, struct adit_vol_op *slot)
 	if (owner >> 32 == fs->incarnation && owner != (uint64_t)fs->incarnation << 32)
 		return false;
 	/* Running first: once it is ours, other threads of ours may look for an idle one. */
-	if (!__atomic_compare_exchange_n(&slot->owner, &owner, UINT64_MAX, false, __ATOMIC_ACQUIRE,
-					 __ATOMIC_RELAXED))
+	if (!__atomic_compare_exchange_n(&slot->owner, &owner, me | ADIT_OP_CLAIMED, false,
+					 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return false;
 	slot->nlocks = 0;
 	slot->lane = 0;
@@ -430,6 +430,14 @@ static int take_lane(struct adit_op *op)
 	return use_lane(op, first);
 }
 
+#define SHORT_BLOCKS 512u /* and the reserve: what is left then may not do for the next call */
+
+static bool is_short_of_space(const struct adit_fs *fs)
+{
+	return __atomic_load_n(&fs->vol->free_blocks, __ATOMIC_RELAXED) <
+	       get64(fs->super.reserve_blocks) + SHORT_BLOCKS;
+}
+
 int adit__op_begin_write(struct adit_op *op, struct adit_fs *fs)
 {
 	int err;
@@ -438,6 +446,8 @@ int adit__op_begin_write(struct adit_op *op, struct adit_fs *fs)
 		return -EROFS;
 	if (adit__has_stopped(fs))
 		return -EIO;
+	if (ADIT_UNLIKELY(is_short_of_space(fs)))
+		fs->env->short_of_space(fs);
 	adit__op_begin(op, fs);
 	err = take_lane(op);
 	while (!err && !adit__lane_has_room(fs, op->cs->lane)) {

@@ -32,10 +32,23 @@ static bool is_of(const struct adit_fs *fs, const struct adit_vol_op *slot, uint
 {
 	uint64_t owner = __atomic_load_n(&slot->owner, __ATOMIC_ACQUIRE);
 
-	if (owner >> 32 != fs->incarnation || (uint32_t)owner == 0)
+	if (owner >> 32 != fs->incarnation || (uint32_t)owner == 0 || owner & ADIT_OP_CLAIMED)
 		return false;
 	*participant = (uint32_t)owner - 1;
 	return true;
+}
+
+/* It was claiming the slot when it died: nothing in there is its doing. */
+static void unclaim(struct adit_fs *fs, uint32_t participant)
+{
+	uint64_t owner = (uint64_t)fs->incarnation << 32 | (participant + 1) | ADIT_OP_CLAIMED;
+
+	for (uint32_t i = 0; i < fs->nops; i++) {
+		uint64_t was = owner;
+
+		(void)__atomic_compare_exchange_n(&fs->ops[i].owner, &was, 0, false,
+						  __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+	}
 }
 
 static bool is_dead(const struct adit_fs *fs, const struct adit_vol_op *slot, const uint8_t *dead)
@@ -56,6 +69,32 @@ bool adit__is_still(const struct adit_fs *fs, const uint8_t *dead)
 			return false;
 	}
 	return true;
+}
+
+/* ---- who died in no operation ------------------------------------------------------ */
+
+bool adit__died_idle(const struct adit_fs *fs, uint32_t participant)
+{
+	for (uint32_t i = 0; i < fs->nops; i++) {
+		uint32_t of;
+
+		if (is_of(fs, &fs->ops[i], &of) && of == participant &&
+		    __atomic_load_n(&fs->ops[i].state, __ATOMIC_SEQ_CST) != ADIT_OP_IDLE)
+			return false;
+	}
+	return true;
+}
+
+void adit__take_over(struct adit_fs *fs, uint32_t participant)
+{
+	adit__holds_take_over(fs, participant);
+	unclaim(fs, participant);
+	for (uint32_t i = 0; i < fs->nops; i++) {
+		uint32_t of;
+
+		if (is_of(fs, &fs->ops[i], &of) && of == participant)
+			__atomic_store_n(&fs->ops[i].owner, 0, __ATOMIC_RELEASE);
+	}
 }
 
 /* ---- records -------------------------------------------------------------------- */
@@ -334,6 +373,9 @@ static uint32_t inherit(struct adit_fs *fs, const uint8_t *dead, uint32_t *slots
 	uint64_t me = (uint64_t)fs->incarnation << 32 | (fs->me + 1);
 	uint32_t n = 0;
 
+	for (uint32_t i = 0; i < fs->nparticipants; i++)
+		if (dead[i])
+			unclaim(fs, i);
 	for (uint32_t i = 0; i < fs->nops; i++) {
 		struct adit_vol_op *slot = &fs->ops[i];
 
@@ -371,6 +413,14 @@ uint32_t adit__repair(struct adit_fs *fs, const uint8_t *dead, uint32_t *slots)
 	hold_locks(fs, dead);
 	versions_anew(fs);
 	return n;
+}
+
+void adit__forget_operations(struct adit_fs *fs)
+{
+	for (uint32_t i = 0; i < fs->nops; i++)
+		fs->ops[i] = (struct adit_vol_op){0};
+	free_locks(fs);
+	versions_anew(fs);
 }
 
 int adit__finish_inherited(struct adit_fs *fs, uint32_t slot)

@@ -89,18 +89,19 @@ static ssize_t fill_locked(struct filling *f)
 {
 	int rc;
 
-	f->position = f->file->position;
+	f->position = f->file->position->offset;
 	rc = fill(f);
 	if (f->used > 0)
 		rc = 0;
 	if (rc == 0)
-		f->file->position = f->position;
+		f->file->position->offset = f->position;
 	return rc > 0 ? -EINVAL : rc < 0 ? rc : (ssize_t)f->used;
 }
 
 ssize_t adit_getdents(struct adit_pool *pool, int fd, void *buf, size_t bytes)
 {
 	struct adit_slot *slot = adit__fd_get(pool, fd);
+	struct adit_position *position;
 	struct filling f;
 	ssize_t rc;
 
@@ -113,9 +114,9 @@ ssize_t adit_getdents(struct adit_pool *pool, int fd, void *buf, size_t bytes)
 	} else {
 		f = (struct filling){.pool = pool, .file = slot->file, .buf = buf,
 				     .bytes = bytes < INT32_MAX ? bytes : INT32_MAX};
-		pthread_mutex_lock(&slot->file->lock);
+		position = adit__position_lock(slot->file);
 		ADIT_GUARD(pool, rc, fill_locked(&f));
-		pthread_mutex_unlock(&slot->file->lock);
+		adit__position_unlock(position);
 	}
 	(void)adit__fd_put(pool, slot);
 	return rc;

@@ -34,7 +34,7 @@ static int64_t seek_end(const struct seeking *s, int64_t *base)
 /* A directory's position is a cookie: it can be gone back to, not computed with. */
 static int64_t seek_directory(const struct seeking *s)
 {
-	uint64_t at = s->whence == SEEK_CUR ? s->file->position : 0;
+	uint64_t at = s->whence == SEEK_CUR ? s->file->position->offset : 0;
 
 	if (s->whence != SEEK_SET && (s->whence != SEEK_CUR || s->offset != 0))
 		return -EINVAL;
@@ -55,7 +55,7 @@ static int64_t seek_locked(const struct seeking *s)
 						     (uint64_t)s->offset, s->whence);
 	} else {
 		if (s->whence == SEEK_CUR)
-			base = (int64_t)s->file->position;
+			base = (int64_t)s->file->position->offset;
 		else if (s->whence == SEEK_END)
 			err = seek_end(s, &base);
 		else if (s->whence != SEEK_SET)
@@ -66,13 +66,14 @@ static int64_t seek_locked(const struct seeking *s)
 			return err;
 	}
 	if (at >= 0)
-		s->file->position = (uint64_t)at;
+		s->file->position->offset = (uint64_t)at;
 	return at;
 }
 
 off_t adit_lseek(struct adit_pool *pool, int fd, off_t offset, int whence)
 {
 	struct adit_slot *slot = adit__fd_get(pool, fd);
+	struct adit_position *position;
 	struct seeking s;
 	off_t rc = -EBADF;
 
@@ -80,9 +81,9 @@ off_t adit_lseek(struct adit_pool *pool, int fd, off_t offset, int whence)
 		return -EBADF;
 	if (!(slot->access & ADIT_FD_PATH)) {
 		s = (struct seeking){pool, slot->file, offset, whence};
-		pthread_mutex_lock(&slot->file->lock);
+		position = adit__position_lock(slot->file);
 		ADIT_GUARD(pool, rc, seek_locked(&s));
-		pthread_mutex_unlock(&slot->file->lock);
+		adit__position_unlock(position);
 	}
 	(void)adit__fd_put(pool, slot);
 	return rc;
@@ -220,7 +221,7 @@ static int check_copy(const struct adit_slot *in, const struct adit_slot *out)
 	if ((in->access | out->access) & ADIT_FD_DIR)
 		return -EISDIR;
 	if (!(in->access & ADIT_FD_READ) || !(out->access & ADIT_FD_WRITE) ||
-	    __atomic_load_n(&out->file->flags, __ATOMIC_RELAXED) & O_APPEND)
+	    adit__file_flags(out->file) & O_APPEND)
 		return -EBADF;
 	return 0;
 }
@@ -270,19 +271,19 @@ static ADIT_NOINLINE ssize_t copy_guarded(struct copying *c)
 
 static off_t position_of(struct adit_file *file)
 {
-	off_t at;
+	struct adit_position *position = adit__position_lock(file);
+	off_t at = (off_t)position->offset;
 
-	pthread_mutex_lock(&file->lock);
-	at = (off_t)file->position;
-	pthread_mutex_unlock(&file->lock);
+	adit__position_unlock(position);
 	return at;
 }
 
 static void move_position(struct adit_file *file, off_t to)
 {
-	pthread_mutex_lock(&file->lock);
-	file->position = (uint64_t)to;
-	pthread_mutex_unlock(&file->lock);
+	struct adit_position *position = adit__position_lock(file);
+
+	position->offset = (uint64_t)to;
+	adit__position_unlock(position);
 }
 
 static ssize_t copy_between(struct adit_pool *pool, struct adit_slot *in, off_t *offset_in,

@@ -201,7 +201,7 @@ static int64_t write_span(struct target *t, const struct span *s)
 /* ADIT_WRITE_* of a call with these RWF_* flags. */
 static inline unsigned write_flags(struct adit_pool *pool, struct adit_file *file, int rwf)
 {
-	int flags = __atomic_load_n(&file->flags, __ATOMIC_RELAXED);
+	int flags = adit__file_flags(file);
 	unsigned out = pool->write_flags;
 
 	if ((flags & O_APPEND && !(rwf & RWF_NOAPPEND)) || rwf & RWF_APPEND)
@@ -258,11 +258,11 @@ static int64_t read_here(struct adit_pool *pool, struct adit_file *file, const s
 {
 	int64_t got;
 
-	if (beyond_positions(file->position, s->bytes))
+	if (beyond_positions(file->position->offset, s->bytes))
 		return -EINVAL;
-	got = adit__file_read(pool->fs, file->ino, s->iov, s->n, file->position);
+	got = adit__file_read(pool->fs, file->ino, s->iov, s->n, file->position->offset);
 	if (got > 0)
-		file->position += (uint64_t)got;
+		file->position->offset += (uint64_t)got;
 	return got;
 }
 
@@ -270,27 +270,28 @@ static int64_t write_here(struct target *t, struct adit_file *file, const struct
 {
 	int64_t done;
 
-	if (beyond_positions(file->position, s->bytes))
+	if (beyond_positions(file->position->offset, s->bytes))
 		return -EINVAL;
-	t->offset = file->position;
+	t->offset = file->position->offset;
 	done = write_span(t, s);
 	if (done > 0)
-		file->position = t->offset + (uint64_t)done;
+		file->position->offset = t->offset + (uint64_t)done;
 	return done;
 }
 
 static ssize_t read_span(struct adit_pool *pool, int fd, const struct span *s)
 {
 	struct adit_slot *slot = adit__fd_get(pool, fd);
+	struct adit_position *position;
 	ssize_t rc;
 
 	if (slot == NULL)
 		return -EBADF;
 	rc = may_read(slot->access, s, 0);
 	if (rc == 0 && s->bytes > 0) {
-		pthread_mutex_lock(&slot->file->lock);
+		position = adit__position_lock(slot->file);
 		ADIT_GUARD(pool, rc, read_here(pool, slot->file, s));
-		pthread_mutex_unlock(&slot->file->lock);
+		adit__position_unlock(position);
 	}
 	(void)adit__fd_put(pool, slot);
 	return rc;
@@ -326,6 +327,7 @@ ssize_t adit_readv(struct adit_pool *pool, int fd, const struct iovec *iov, int 
 static ssize_t write_file(struct adit_pool *pool, int fd, const struct span *s, int rwf)
 {
 	struct adit_slot *slot = adit__fd_get(pool, fd);
+	struct adit_position *position;
 	struct target t;
 	ssize_t rc;
 
@@ -334,9 +336,9 @@ static ssize_t write_file(struct adit_pool *pool, int fd, const struct span *s, 
 	rc = may_write(slot->access);
 	if (rc == 0) {
 		t = (struct target){pool, slot->ino, 0, write_flags(pool, slot->file, rwf)};
-		pthread_mutex_lock(&slot->file->lock);
+		position = adit__position_lock(slot->file);
 		ADIT_GUARD(pool, rc, write_here(&t, slot->file, s));
-		pthread_mutex_unlock(&slot->file->lock);
+		adit__position_unlock(position);
 	}
 	(void)adit__fd_put(pool, slot);
 	return rc;

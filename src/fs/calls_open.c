@@ -321,17 +321,17 @@ static ADIT_NOINLINE int may_change_append(struct adit_pool *pool, const struct 
 /* O_APPEND of an append-only file cannot be cleared. */
 static int set_flags(struct adit_pool *pool, struct adit_file *file, int flags)
 {
-	int old = __atomic_load_n(&file->flags, __ATOMIC_RELAXED), next;
+	struct adit_position *position;
 	int rc = 0;
 
-	if ((old ^ flags) & O_APPEND)
+	if ((adit__file_flags(file) ^ flags) & O_APPEND)
 		rc = may_change_append(pool, file);
 	if (rc != 0)
 		return rc;
-	do {
-		next = (old & ~SETTABLE_FLAGS) | (flags & SETTABLE_FLAGS);
-	} while (!__atomic_compare_exchange_n(&file->flags, &old, next, true, __ATOMIC_RELAXED,
-					      __ATOMIC_RELAXED));
+	position = adit__position_lock(file);
+	flags = (position->flags & ~SETTABLE_FLAGS) | (flags & SETTABLE_FLAGS);
+	__atomic_store_n(&position->flags, flags, __ATOMIC_RELAXED);
+	adit__position_unlock(position);
 	return 0;
 }
 
@@ -349,7 +349,7 @@ int adit_fcntl(struct adit_pool *pool, int fd, int command, long arg)
 		return -EBADF;
 	switch (command) {
 	case F_GETFL:
-		rc = __atomic_load_n(&slot->file->flags, __ATOMIC_RELAXED);
+		rc = adit__file_flags(slot->file);
 		break;
 	case F_SETFL:
 		rc = slot->access & ADIT_FD_PATH ? -EBADF

@@ -157,6 +157,7 @@ const struct adit_env adit__env = {
 	.unlock = adit__unlock,
 	.yield = env_yield,
 	.wait_gate = adit__share_wait_gate,
+	.short_of_space = adit__share_short_of_space,
 	.readable = env_readable,
 	.thread_hint = env_thread_hint,
 	.current_op = env_current_op,

@@ -5,9 +5,9 @@
  * Invariants
  *  - A number whose bit in `used` is set belongs to one opener or one open slot. The bit is cleared
  *    only when the slot is closed and nobody uses it any more.
- *  - slot.state = OPEN | CLOSING | users. A call counts itself first and looks at OPEN then. close turns
- *    OPEN into CLOSING; whoever takes the users of a CLOSING slot to 0 turns the state into 0, alone,
- *    and lets the file go.
+ *  - slot.state = OPEN | CLOSING | round | users. A call counts itself first and looks at OPEN then. close
+ *    turns OPEN into CLOSING; whoever takes the users of a CLOSING slot to 0 begins the next round, alone,
+ *    and lets the file go. A round that somebody saw end is not mistaken for a later one.
  *  - slot.ino, access and file change only while seq is even.
  */
 #include "fs/fd.h"
@@ -16,11 +16,15 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include "fs/fork.h"
 #include "fs/guard.h"
 #include "fs/pool.h"
 
 #define SLOT_OPEN (1ull << 63)
 #define SLOT_CLOSING (1ull << 62)
+#define SLOT_ROUND   (1ull << 32)
+#define SLOT_ROUNDS  (SLOT_CLOSING - SLOT_ROUND)
+#define SLOT_USERS   (SLOT_ROUND - 1)
 
 int adit__fds_init(struct adit_fd_table *table)
 {
@@ -44,6 +48,30 @@ void adit__fds_finish(struct adit_pool *pool)
 	pthread_mutex_destroy(&table->lock);
 }
 
+/* Threads of the parent may have been anywhere in here. */
+static void slot_forked(struct adit_fd_table *table, struct adit_slot *slot, uint64_t fork)
+{
+	bool is_open = slot->state & SLOT_OPEN && slot->file->forked == fork;
+
+	slot->state = (slot->state & SLOT_ROUNDS) | (is_open ? SLOT_OPEN : 0);
+	slot->seq += (slot->seq & 1) != is_open;
+	if (!is_open)
+		return;
+	slot->file->refs++;
+	table->used[slot->fd / 64] |= 1ull << slot->fd % 64;
+	table->open++;
+}
+
+void adit__fds_forked(struct adit_fd_table *table, uint64_t fork)
+{
+	pthread_mutex_init(&table->lock, NULL);
+	memset(table->used, 0, sizeof table->used);
+	table->lowest = table->open = 0;
+	for (uint32_t i = 0; i < ADIT_FD_CHUNKS; i++)
+		for (uint32_t k = 0; table->chunk[i] != NULL && k < ADIT_FD_CHUNK; k++)
+			slot_forked(table, &table->chunk[i][k], fork);
+}
+
 /* ---- open files ------------------------------------------------------------------------------ */
 
 struct adit_file *adit__file_new(const struct adit_hold *hold, uint32_t generation, uint32_t mode,
@@ -60,10 +88,30 @@ struct adit_file *adit__file_new(const struct adit_hold *hold, uint32_t generati
 		.hold = *hold,
 		.generation = generation,
 		.mode = mode,
-		.flags = flags,
-		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.position = &file->own,
+		.own = {PTHREAD_MUTEX_INITIALIZER, 0, flags},
 	};
 	return file;
+}
+
+/* It may have moved while we waited. One that died with it in hand was between two calls' effects: an offset
+ * is a single word. */
+struct adit_position *adit__position_lock(struct adit_file *file)
+{
+	for (;;) {
+		struct adit_position *p = __atomic_load_n(&file->position, __ATOMIC_ACQUIRE);
+
+		if (pthread_mutex_lock(&p->lock) == EOWNERDEAD)
+			(void)pthread_mutex_consistent(&p->lock);
+		if (ADIT_LIKELY(p == __atomic_load_n(&file->position, __ATOMIC_ACQUIRE)))
+			return p;
+		pthread_mutex_unlock(&p->lock);
+	}
+}
+
+void adit__position_unlock(struct adit_position *p)
+{
+	pthread_mutex_unlock(&p->lock);
 }
 
 int adit__file_put(struct adit_pool *pool, struct adit_file *file)
@@ -73,22 +121,25 @@ int adit__file_put(struct adit_pool *pool, struct adit_file *file)
 	if (__atomic_sub_fetch(&file->refs, 1, __ATOMIC_ACQ_REL) != 0)
 		return 0;
 	rc = adit__let_go(pool, &file->hold);
+	adit__fork_forget(file);
 	free(file);
 	return rc;
 }
 
 /* ---- references ------------------------------------------------------------------------------ */
 
-/* The slot is CLOSING: if nobody uses it, finish. Exactly one caller gets there. */
-static int finish_close(struct adit_pool *pool, struct adit_slot *slot)
+/* The state was this one: if the slot is CLOSING and nobody uses it, finish. Exactly one caller gets there. */
+static int finish_close(struct adit_pool *pool, struct adit_slot *slot, uint64_t state)
 {
-	uint64_t closing = SLOT_CLOSING;
-	struct adit_file *file = __atomic_load_n(&slot->file, __ATOMIC_RELAXED);
+	struct adit_file *file;
 	int rc;
 
-	/* The file is read before the state is given up: afterwards the slot may be anybody's. */
-	if (!__atomic_compare_exchange_n(&slot->state, &closing, 0, false, __ATOMIC_ACQ_REL,
-					 __ATOMIC_RELAXED))
+	if ((state & (SLOT_CLOSING | SLOT_USERS)) != SLOT_CLOSING)
+		return 0;
+	/* Before the state is given up: afterwards the slot may be anybody's. */
+	file = __atomic_load_n(&slot->file, __ATOMIC_RELAXED);
+	if (!__atomic_compare_exchange_n(&slot->state, &state, (state + SLOT_ROUND) & SLOT_ROUNDS,
+					 false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return 0;
 	rc = adit__file_put(pool, file);
 	/* The number last, so that whoever gets it finds the slot done. */
@@ -112,9 +163,9 @@ struct adit_slot *adit__fd_get(struct adit_pool *pool, int fd)
 
 int adit__fd_put(struct adit_pool *pool, struct adit_slot *slot)
 {
-	if (ADIT_LIKELY(__atomic_sub_fetch(&slot->state, 1, __ATOMIC_ACQ_REL) != SLOT_CLOSING))
-		return 0;
-	return finish_close(pool, slot);
+	uint64_t state = __atomic_sub_fetch(&slot->state, 1, __ATOMIC_ACQ_REL);
+
+	return ADIT_LIKELY(!(state & SLOT_CLOSING)) ? 0 : finish_close(pool, slot, state);
 }
 
 /* ---- numbers --------------------------------------------------------------------------------- */
@@ -202,7 +253,7 @@ void adit__fd_install(struct adit_fd_table *table, int fd, struct adit_file *fil
 int adit__fd_close(struct adit_pool *pool, int fd)
 {
 	struct adit_slot *slot = adit__slot(&pool->fds, fd);
-	uint64_t state;
+	uint64_t state, closing;
 
 	if (slot == NULL)
 		return -EBADF;
@@ -210,14 +261,14 @@ int adit__fd_close(struct adit_pool *pool, int fd)
 	do {
 		if (!(state & SLOT_OPEN))
 			return -EBADF;
-	} while (!__atomic_compare_exchange_n(&slot->state, &state,
-					      (state & ~SLOT_OPEN) | SLOT_CLOSING, true,
-					      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
-	/* Only who closed it is here. The file is let go after this, so that a peek that sees the
-	 * old number of the sequence has read the old file. */
+		closing = ((state & ~SLOT_OPEN) | SLOT_CLOSING) + 1;
+	} while (!__atomic_compare_exchange_n(&slot->state, &state, closing, true, __ATOMIC_ACQ_REL,
+					      __ATOMIC_RELAXED));
+	/* Only who closed it is here, as one more user: nobody gets the number before the sequence is even. And the
+	 * file is let go after this, so that a peek that sees the old number of the sequence has read the old file. */
 	__atomic_fetch_add(&slot->seq, 1, __ATOMIC_SEQ_CST);
 	__atomic_sub_fetch(&pool->fds.open, 1, __ATOMIC_RELAXED);
-	return finish_close(pool, slot);
+	return adit__fd_put(pool, slot);
 }
 
 int adit__fd_replace(struct adit_pool *pool, int fd, struct adit_file *file)

@@ -29,6 +29,18 @@ struct adit_pool;
 #define ADIT_FD_DIR 8u
 #define ADIT_FD_REGULAR 16u
 
+/*
+ * What all processes that share an open file description see: duplicates are one process's, but a child of fork
+ * has the description, too. Then it lies in memory that both map (fork.c), and is found there by whoever locks it.
+ */
+struct adit_position {
+	pthread_mutex_t lock;
+	uint64_t offset;
+	int flags; /* O_* as F_GETFL shows them; read without the lock, atomic */
+};
+
+struct adit_shared_positions; /* fork.c */
+
 /* An open file description: shared by duplicates. */
 struct adit_file {
 	uint32_t refs;	     /* atomic: slots */
@@ -37,10 +49,11 @@ struct adit_file {
 	struct adit_hold hold;
 	uint32_t generation;
 	uint32_t mode;	     /* as it was at open: the type counts */
-	int flags;	     /* atomic: O_* as F_GETFL shows them */
 	bool linkable;	     /* atomic: O_TMPFILE, and may still get its first name */
-	pthread_mutex_t lock; /* of the position */
-	uint64_t position;
+	struct adit_position *position; /* atomic: &own, until the process forks */
+	struct adit_position own;
+	struct adit_shared_positions *shared; /* where position lies; NULL: in own */
+	uint64_t forked;		      /* the last fork that took it along */
 };
 
 struct adit_slot {
@@ -65,6 +78,8 @@ struct adit_fd_table {
 int adit__fds_init(struct adit_fd_table *);
 /* Closes what is open. */
 void adit__fds_finish(struct adit_pool *);
+/* In a child of fork: as if nobody were using a slot; open are those whose file this fork took along. */
+void adit__fds_forked(struct adit_fd_table *, uint64_t fork);
 
 static inline struct adit_slot *adit__slot(struct adit_fd_table *table, int fd)
 {
@@ -128,6 +143,14 @@ int adit__fd_close(struct adit_pool *, int fd);
 /* An open file with one reference; NULL when memory ran out. Takes over the hold. */
 struct adit_file *adit__file_new(const struct adit_hold *, uint32_t generation, uint32_t mode,
 				 int flags, uint32_t access);
+static inline int adit__file_flags(const struct adit_file *file)
+{
+	const struct adit_position *p = __atomic_load_n(&file->position, __ATOMIC_ACQUIRE);
+
+	return __atomic_load_n(&p->flags, __ATOMIC_RELAXED);
+}
+struct adit_position *adit__position_lock(struct adit_file *);
+void adit__position_unlock(struct adit_position *);
 /* Drop a reference; the last one lets the inode go. */
 int adit__file_put(struct adit_pool *, struct adit_file *);
 

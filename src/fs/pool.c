@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "core/file.h"
+#include "fs/fork.h"
 #include "fs/guard.h"
 #include "share/participant.h"
 
@@ -120,16 +121,34 @@ static int open_apart(struct adit_pool *pool, unsigned flags)
 	return rc == 0 ? open_guarded(pool, flags) : rc;
 }
 
+static void close_medium(struct adit_pool *pool)
+{
+	if (pool->lock_fd >= 0)
+		close(pool->lock_fd);
+	adit__media_close(&pool->media);
+}
+
+static int open_lock_fd(struct adit_pool *pool)
+{
+	int fd = adit__media_reopen(&pool->media);
+
+	/* Without /proc: the same description, then. */
+	if (fd == -ENOENT)
+		fd = fcntl(pool->media.fd, F_DUPFD_CLOEXEC, 0);
+	pool->lock_fd = fd < 0 ? -1 : fd;
+	return fd < 0 ? fd : 0;
+}
+
 /* As one participant among others: the first recovers, the others join. */
 static int open_shared(struct adit_pool *pool, unsigned flags)
 {
-	int fd = pool->media.fd, rc = adit__gate_lock(fd);
+	int fd = pool->lock_fd, rc = adit__gate_lock(fd);
 
 	if (rc != 0)
 		return rc;
 	rc = open_guarded(pool, flags | (adit__others_are_there(fd) ? ADIT_OPEN_JOIN : 0));
 	if (rc == 0 && pool->fs->alone)
-		rc = adit__media_lock(&pool->media, true, 0, 0);
+		rc = adit__fd_lock(fd, true, 0, 0);
 	else if (rc == 0)
 		ADIT_GUARD(pool, rc, adit__share_join(pool->fs, fd));
 	if (rc != 0 && pool->fs != NULL) {
@@ -145,8 +164,11 @@ static int open_shared(struct adit_pool *pool, unsigned flags)
 /* The medium is open and ours to close; the pool's memory too. */
 static int open_medium(struct adit_pool *pool, const struct adit_open_options *o)
 {
-	int rc = o->flags & ADIT_OPEN_RDONLY ? open_apart(pool, o->flags) : open_shared(pool, o->flags);
+	bool apart = o->flags & ADIT_OPEN_RDONLY;
+	int rc = apart ? open_apart(pool, o->flags) : open_lock_fd(pool);
 
+	if (rc == 0 && !apart)
+		rc = open_shared(pool, o->flags);
 	if (rc != 0)
 		return rc;
 	identify(pool);
@@ -180,6 +202,7 @@ static int open_pool(const char *path, int fd, const struct adit_open_options *o
 			close(fd);
 		return rc != 0 ? rc : -ENOMEM;
 	}
+	pool->lock_fd = -1;
 	pool->reporter = (struct adit_reporter){o->report, o->report_ctx};
 	adit__guard_install();
 	if (path != NULL)
@@ -192,7 +215,7 @@ static int open_pool(const char *path, int fd, const struct adit_open_options *o
 			*out = pool;
 			return 0;
 		}
-		adit__media_close(&pool->media);
+		close_medium(pool);
 	} else if (fd >= 0) {
 		close(fd);
 	}
@@ -200,9 +223,22 @@ static int open_pool(const char *path, int fd, const struct adit_open_options *o
 	return rc;
 }
 
+static int open_and_add(const char *path, int fd, const struct adit_open_options *options,
+			struct adit_pool **out)
+{
+	int rc;
+
+	adit__fork_wait();
+	rc = open_pool(path, fd, options, out);
+	if (rc == 0)
+		adit__fork_add(*out);
+	adit__fork_go_on();
+	return rc;
+}
+
 int adit_open(const char *path, const struct adit_open_options *options, struct adit_pool **out)
 {
-	return open_pool(path, -1, options, out);
+	return open_and_add(path, -1, options, out);
 }
 
 int adit__fd_own(int fd, bool read_only)
@@ -227,7 +263,7 @@ int adit_open_fd(int fd, const struct adit_open_options *options, struct adit_po
 
 	if (own < 0)
 		return own;
-	return open_pool(NULL, own, options, out);
+	return open_and_add(NULL, own, options, out);
 }
 
 /* ---- close ----------------------------------------------------------------------------------- */
@@ -242,14 +278,14 @@ static int settle(struct adit_pool *pool)
 		return adit__core_settle(fs);
 	adit__share_repair(fs);
 	adit__share_leave(fs);
-	last = !adit__others_are_there(pool->media.fd);
+	last = !adit__others_are_there(pool->lock_fd);
 	return last ? adit__core_settle(fs) : 0;
 }
 
 static ADIT_NOINLINE int close_guarded(struct adit_pool *pool)
 {
 	bool shared = pool->fs->share != NULL;
-	int rc = shared ? adit__gate_lock(pool->media.fd) : 0;
+	int rc = shared ? adit__gate_lock(pool->lock_fd) : 0;
 
 	if (rc != 0) {
 		/* Others will look after what is left, as if we had died. */
@@ -261,7 +297,7 @@ static ADIT_NOINLINE int close_guarded(struct adit_pool *pool)
 	adit__share_drop(pool->fs); /* after a fault */
 	adit__core_abandon(pool->fs);
 	if (shared)
-		adit__gate_unlock(pool->media.fd);
+		adit__gate_unlock(pool->lock_fd);
 	return rc;
 }
 
@@ -279,12 +315,10 @@ static bool has_stopped(struct adit_pool *pool)
 	return rc != 0;
 }
 
-int adit_close(struct adit_pool *pool)
+static int close_pool(struct adit_pool *pool)
 {
 	int rc = 0, error;
 
-	if (pool == NULL)
-		return 0;
 	adit__fds_finish(pool);
 	if (has_stopped(pool)) {
 		/* What the log holds must be applied from the start: leave it to the next open. */
@@ -295,9 +329,22 @@ int adit_close(struct adit_pool *pool)
 		rc = close_guarded(pool);
 	}
 	error = adit__media_error(&pool->media);
-	adit__media_close(&pool->media);
+	close_medium(pool);
 	free(pool);
 	return rc != 0 ? rc : error;
+}
+
+int adit_close(struct adit_pool *pool)
+{
+	int rc;
+
+	if (pool == NULL)
+		return 0;
+	adit__fork_wait();
+	adit__fork_remove(pool);
+	rc = close_pool(pool);
+	adit__fork_go_on();
+	return rc;
 }
 
 /* ---- info ------------------------------------------------------------------------------------ */

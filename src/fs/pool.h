@@ -16,8 +16,12 @@
 #include "fs/fd.h"
 #include "media/media.h"
 
+struct adit_fork; /* fork.c */
+
 struct adit_pool {
 	struct adit_media media;
+	int lock_fd; /* of the locks between processes: a mapping, which a child of fork inherits, would keep those of
+		      * media.fd; -1: none */
 	struct adit_fs *fs;
 	struct adit_fd_table fds;
 	struct adit_reporter reporter;
@@ -27,6 +31,8 @@ struct adit_pool {
 	uint64_t dev;	       /* st_dev */
 	uint64_t fsid;
 	bool was_clean;
+	struct adit_pool *next; /* fork.c: the list of all */
+	struct adit_fork *fork; /* while one is under way */
 };
 
 /* For whoever works on the pool beside the calls (check, dump). */

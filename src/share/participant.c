@@ -38,6 +38,7 @@ struct adit_share {
 	uint8_t *dead;
 	uint32_t *slots;
 	uint32_t threads; /* atomic: that finish what was inherited */
+	int64_t looked_ns; /* atomic: when somebody was short of space */
 };
 
 struct inherited {
@@ -94,96 +95,6 @@ static bool is_alive(const struct adit_fs *fs, uint32_t participant)
 static uint64_t taken(const struct adit_fs *fs)
 {
 	return (uint64_t)fs->incarnation << 32 | 1;
-}
-
-/* ---- coming and going ------------------------------------------------------------------------------ */
-
-static int make_share(struct adit_fs *fs, int fd)
-{
-	struct adit_share *s = calloc(1, sizeof *s);
-
-	if (s == NULL)
-		return -ENOMEM;
-	s->fd = fd;
-	s->dead = calloc(fs->nparticipants, 1);
-	s->slots = calloc(fs->nops, sizeof *s->slots);
-	if (s->dead == NULL || s->slots == NULL || pthread_mutex_init(&s->repairing, NULL) != 0) {
-		free(s->dead);
-		free(s->slots);
-		free(s);
-		return -ENOMEM;
-	}
-	fs->share = s;
-	return 0;
-}
-
-static void drop_share(struct adit_fs *fs)
-{
-	pthread_mutex_destroy(&fs->share->repairing);
-	free(fs->share->dead);
-	free(fs->share->slots);
-	free(fs->share);
-	fs->share = NULL;
-}
-
-static void wait_for_threads(struct adit_share *s)
-{
-	while (__atomic_load_n(&s->threads, __ATOMIC_ACQUIRE) != 0)
-		sleep_ms(1);
-}
-
-static void introduce(struct adit_vol_participant *p)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	p->pid = (uint64_t)getpid();
-	p->since_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-	memset(p->name, 0, sizeof p->name);
-	(void)prctl(PR_GET_NAME, p->name);
-}
-
-int adit__share_join(struct adit_fs *fs, int fd)
-{
-	int rc = make_share(fs, fd);
-
-	if (rc != 0)
-		return rc;
-	for (uint32_t i = 0; i < fs->nparticipants && i < PARTICIPANTS_MAX; i++) {
-		struct adit_vol_participant *p = &fs->participants[i];
-
-		/* Taken, and its lock free: it died, and what it held is still to be looked after. */
-		if (p->owner == taken(fs) || adit__fd_lock(fd, true, PARTICIPANT_BYTE + i, 1) != 0)
-			continue;
-		fs->me = i;
-		introduce(p);
-		__atomic_store_n(&p->owner, taken(fs), __ATOMIC_RELEASE);
-		return 0;
-	}
-	drop_share(fs);
-	return -EMFILE;
-}
-
-void adit__share_leave(struct adit_fs *fs)
-{
-	uint64_t mine = (uint64_t)fs->incarnation << 32 | (fs->me + 1);
-
-	wait_for_threads(fs->share);
-	for (uint32_t i = 0; i < fs->nops; i++)
-		if (fs->ops[i].owner == mine)
-			__atomic_store_n(&fs->ops[i].owner, 0, __ATOMIC_RELEASE);
-	adit__scratch_leave(fs, fs->me + 1);
-	__atomic_store_n(&fs->participants[fs->me].owner, 0, __ATOMIC_RELEASE);
-	adit__share_drop(fs);
-}
-
-void adit__share_drop(struct adit_fs *fs)
-{
-	if (fs->share == NULL)
-		return;
-	wait_for_threads(fs->share);
-	(void)adit__fd_unlock(fs->share->fd, PARTICIPANT_BYTE + fs->me, 1);
-	drop_share(fs);
 }
 
 /* ---- death ------------------------------------------------------------------------------------------- */
@@ -302,20 +213,63 @@ static void open_gate(struct adit_fs *fs)
 	syscall(SYS_futex, &fs->vol->gate, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
+static bool no_threads(const struct adit_fs *fs)
+{
+	return __atomic_load_n(&fs->share->threads, __ATOMIC_ACQUIRE) == 0;
+}
+
+static bool gate_is_closed(const struct adit_fs *fs)
+{
+	return __atomic_load_n(&fs->vol->gate, __ATOMIC_SEQ_CST) & 1;
+}
+
+/* Those whom find_dead found, or a repairer: was anybody of them in an operation? */
+static bool all_died_idle(const struct adit_fs *fs)
+{
+	for (uint32_t i = 0; i < fs->nparticipants; i++)
+		if (fs->share->dead[i] && !adit__died_idle(fs, i))
+			return false;
+	return !gate_is_closed(fs);
+}
+
+/* They hold nothing that anybody waits for: no reason to stop the others. */
+static void take_over_idle(struct adit_fs *fs)
+{
+	for (uint32_t i = 0; i < fs->nparticipants; i++)
+		if (fs->share->dead[i])
+			adit__take_over(fs, i);
+}
+
 /* With the gate's lock. */
 static void repair(struct adit_fs *fs)
 {
 	volatile uint32_t n = 0;
 
-	if (!find_dead(fs) && !(__atomic_load_n(&fs->vol->gate, __ATOMIC_SEQ_CST) & 1))
-		return;
-	close_gate(fs);
-	wait_until_still(fs);
-	GUARDED(fs, n = adit__repair(fs, fs->share->dead, fs->share->slots));
-	bury(fs);
-	open_gate(fs);
-	if (n > 0 || adit__holds_inherited(fs))
+	(void)find_dead(fs);
+	if (all_died_idle(fs)) {
+		GUARDED(fs, take_over_idle(fs));
+		bury(fs);
+	} else {
+		close_gate(fs);
+		wait_until_still(fs);
+		GUARDED(fs, n = adit__repair(fs, fs->share->dead, fs->share->slots));
+		bury(fs);
+		open_gate(fs);
+	}
+	if (n > 0 || (no_threads(fs) && adit__holds_inherited(fs)))
 		finish_beside(fs, n);
+}
+
+static bool has_work(struct adit_fs *fs)
+{
+	return find_dead(fs) || gate_is_closed(fs) || (no_threads(fs) && adit__holds_inherited(fs));
+}
+
+/* With the gate's lock, by somebody who comes: those who died idle need not wait until somebody misses what they had. */
+static void greet(struct adit_fs *fs)
+{
+	if (has_work(fs) && all_died_idle(fs))
+		repair(fs);
 }
 
 void adit__share_repair(struct adit_fs *fs)
@@ -325,10 +279,11 @@ void adit__share_repair(struct adit_fs *fs)
 	/* Kept to the end: a thread of ours that looked for itself would give up the gate's lock with its own. So
 	 * it is for us to look meanwhile. */
 	pthread_mutex_lock(&s->repairing);
-	repair(fs);
-	while (__atomic_load_n(&s->threads, __ATOMIC_ACQUIRE) != 0) {
-		sleep_ms(1);
+	for (;;) {
 		repair(fs);
+		if (no_threads(fs) && (!adit__holds_inherited(fs) || adit__has_stopped(fs)))
+			break;
+		sleep_ms(1);
 	}
 	pthread_mutex_unlock(&s->repairing);
 }
@@ -339,12 +294,171 @@ void adit__share_look(struct adit_fs *fs)
 
 	if (s == NULL || pthread_mutex_trylock(&s->repairing) != 0)
 		return;
-	if ((find_dead(fs) || (__atomic_load_n(&fs->vol->gate, __ATOMIC_SEQ_CST) & 1)) &&
-	    adit__fd_lock(s->fd, true, GATE_BYTE, 1) == 0) {
+	if (has_work(fs) && adit__fd_lock(s->fd, true, GATE_BYTE, 1) == 0) {
 		repair(fs);
 		adit__gate_unlock(s->fd);
 	}
 	pthread_mutex_unlock(&s->repairing);
+}
+
+/* ---- coming and going ------------------------------------------------------------------------------ */
+
+static int make_share(struct adit_fs *fs, int fd)
+{
+	struct adit_share *s = calloc(1, sizeof *s);
+
+	if (s == NULL)
+		return -ENOMEM;
+	s->fd = fd;
+	s->dead = calloc(fs->nparticipants, 1);
+	s->slots = calloc(fs->nops, sizeof *s->slots);
+	if (s->dead == NULL || s->slots == NULL || pthread_mutex_init(&s->repairing, NULL) != 0) {
+		free(s->dead);
+		free(s->slots);
+		free(s);
+		return -ENOMEM;
+	}
+	fs->share = s;
+	return 0;
+}
+
+static void drop_share(struct adit_fs *fs)
+{
+	pthread_mutex_destroy(&fs->share->repairing);
+	free(fs->share->dead);
+	free(fs->share->slots);
+	free(fs->share);
+	fs->share = NULL;
+}
+
+static void wait_for_threads(struct adit_share *s)
+{
+	while (__atomic_load_n(&s->threads, __ATOMIC_ACQUIRE) != 0)
+		sleep_ms(1);
+}
+
+static void introduce(struct adit_vol_participant *p)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	p->pid = (uint64_t)getpid();
+	p->since_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+	memset(p->name, 0, sizeof p->name);
+	(void)prctl(PR_GET_NAME, p->name);
+}
+
+/* A place that somebody left who died: what it held must be looked after by a repair, or it held nothing but open
+ * files, which become ours. */
+static bool is_free(struct adit_fs *fs, uint32_t place, bool of_the_dead)
+{
+	if (fs->participants[place].owner != taken(fs))
+		return true;
+	if (!of_the_dead || !adit__died_idle(fs, place))
+		return false;
+	adit__take_over(fs, place);
+	return true;
+}
+
+static bool try_place(struct adit_fs *fs, int fd, uint32_t place, bool of_the_dead)
+{
+	struct adit_vol_participant *p = &fs->participants[place];
+
+	if (p->owner == taken(fs) && !of_the_dead)
+		return false;
+	if (adit__fd_lock(fd, true, PARTICIPANT_BYTE + place, 1) != 0)
+		return false;
+	if (!is_free(fs, place, of_the_dead)) {
+		(void)adit__fd_unlock(fd, PARTICIPANT_BYTE + place, 1);
+		return false;
+	}
+	introduce(p);
+	__atomic_store_n(&p->owner, taken(fs), __ATOMIC_RELEASE);
+	return true;
+}
+
+/* With the gate's lock. */
+static int take_place(struct adit_fs *fs, int fd, uint32_t *place)
+{
+	uint32_t n = fs->nparticipants < PARTICIPANTS_MAX ? fs->nparticipants : PARTICIPANTS_MAX;
+
+	for (uint32_t i = 0; i < 2 * n; i++)
+		if (try_place(fs, fd, i % n, i >= n)) {
+			*place = i % n;
+			return 0;
+		}
+	return -EMFILE;
+}
+
+int adit__share_join(struct adit_fs *fs, int fd)
+{
+	int rc = make_share(fs, fd);
+
+	if (rc != 0)
+		return rc;
+	rc = take_place(fs, fd, &fs->me);
+	if (rc != 0)
+		drop_share(fs);
+	else
+		greet(fs);
+	return rc;
+}
+
+int adit__share_expect(struct adit_fs *fs, int child_fd, uint32_t *child)
+{
+	struct adit_share *s = fs->share;
+	int rc;
+
+	pthread_mutex_lock(&s->repairing);
+	rc = adit__gate_lock(s->fd);
+	if (rc == 0) {
+		greet(fs);
+		rc = take_place(fs, child_fd, child);
+		adit__gate_unlock(s->fd);
+	}
+	pthread_mutex_unlock(&s->repairing);
+	return rc;
+}
+
+void adit__share_forked(struct adit_fs *fs, int fd)
+{
+	struct adit_share *s = fs->share;
+
+	s->fd = fd;
+	s->threads = 0;
+	pthread_mutex_init(&s->repairing, NULL);
+	introduce(&fs->participants[fs->me]);
+}
+
+void adit__share_disown(struct adit_fs *fs)
+{
+	if (fs->share == NULL)
+		return;
+	fs->share->threads = 0;
+	pthread_mutex_init(&fs->share->repairing, NULL);
+	drop_share(fs);
+}
+
+void adit__share_leave(struct adit_fs *fs)
+{
+	uint64_t mine = (uint64_t)fs->incarnation << 32 | (fs->me + 1);
+
+	wait_for_threads(fs->share);
+	for (uint32_t i = 0; i < fs->nops; i++)
+		if (fs->ops[i].owner == mine)
+			__atomic_store_n(&fs->ops[i].owner, 0, __ATOMIC_RELEASE);
+	adit__scratch_leave(fs, fs->me + 1);
+	__atomic_store_n(&fs->participants[fs->me].owner, 0, __ATOMIC_RELEASE);
+	adit__share_drop(fs);
+}
+
+void adit__share_drop(struct adit_fs *fs)
+{
+	if (fs->share == NULL)
+		return;
+	wait_for_threads(fs->share);
+	(void)adit__fd_unlock(fs->share->fd, PARTICIPANT_BYTE + fs->me, 1);
+	drop_share(fs);
 }
 
 void adit__share_wait_gate(struct adit_fs *fs)
@@ -357,4 +471,24 @@ void adit__share_wait_gate(struct adit_fs *fs)
 		    errno == ETIMEDOUT)
 			adit__share_look(fs);
 	}
+}
+
+#define LOOK_NS 10000000
+
+void adit__share_short_of_space(struct adit_fs *fs)
+{
+	struct adit_share *s = fs->share;
+	struct timespec now;
+	int64_t ns, was;
+
+	if (s == NULL)
+		return;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+	was = __atomic_load_n(&s->looked_ns, __ATOMIC_RELAXED);
+	if (ns - was < LOOK_NS || !__atomic_compare_exchange_n(&s->looked_ns, &was, ns, false,
+							       __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		return;
+	adit__share_look(fs);
+	wait_for_threads(s);
 }

@@ -27,6 +27,13 @@ bool adit__participant_is_there(int fd, uint32_t participant);
 
 /* Become a participant, with the gate's lock held: -ENOMEM, -EMFILE (no place left). */
 int adit__share_join(struct adit_fs *, int fd) ADIT_MUST_CHECK;
+/* For a child that is about to be, whose descriptor child_fd is: *child is a participant from now on, alive as long as
+ * somebody has child_fd.  -EBUSY, -EMFILE. */
+int adit__share_expect(struct adit_fs *, int child_fd, uint32_t *child) ADIT_MUST_CHECK;
+/* In the child: we are it.  Before that, adit__core_forked. */
+void adit__share_forked(struct adit_fs *, int fd);
+/* In a child that is none: nothing of the parent's is ours. */
+void adit__share_disown(struct adit_fs *);
 /* What others left that have died, with the gate's lock held; its unfinished operations, too, are over then. */
 void adit__share_repair(struct adit_fs *);
 /* Stop being one: nothing of ours is under way.  Frees fs->share. */
@@ -38,5 +45,7 @@ void adit__share_drop(struct adit_fs *);
 /* Has somebody died?  If so repair it; also when a repairer has died.  The caller's operation, if any, is parked. */
 void adit__share_look(struct adit_fs *);
 void adit__share_wait_gate(struct adit_fs *);
+/* The same for somebody who finds the pool full, now and then; what the dead had open is closed when it returns. */
+void adit__share_short_of_space(struct adit_fs *);
 
 #endif

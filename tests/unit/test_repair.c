@@ -558,6 +558,38 @@ static void test_gate(void **state)
 	munmap(image, SMALL);
 }
 
+/* A slot that somebody is claiming is nobody else's; and whoever dies in that leaves it free. */
+static void test_claimed_slots(void **state)
+{
+	uint8_t *image = small_image();
+	struct pool p, q;
+	uint64_t claimed;
+
+	(void)state;
+	memset(dead, 0, sizeof dead);
+	open_on(&p, image, SMALL, "open");
+	join(&q, image, 1);
+	claimed = (uint64_t)p.fs->incarnation << 32 | ADIT_OP_CLAIMED | 2;
+	for (uint32_t i = 1; i < p.fs->nops; i++)
+		p.fs->ops[i].owner = claimed;
+	child(p.fs, ADIT_INO_ROOT, "new");
+	for (uint32_t i = 1; i < p.fs->nops; i++)
+		assert_int_equal(p.fs->ops[i].owner, claimed);
+	assert_true(adit__died_idle(p.fs, 1));
+	dead[1] = 1;
+	repair(&p);
+	for (uint32_t i = 1; i < p.fs->nops; i++)
+		assert_int_equal(p.fs->ops[i].owner, 0);
+	/* The same without stopping anybody. */
+	p.fs->ops[7].owner = claimed;
+	adit__take_over(p.fs, 1);
+	assert_int_equal(p.fs->ops[7].owner, 0);
+	assert_clean(p.fs, "after it");
+	adit__core_abandon(p.fs);
+	adit__core_abandon(q.fs);
+	munmap(image, SMALL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -570,6 +602,7 @@ int main(void)
 		cmocka_unit_test(test_checkpointer_waits),
 		cmocka_unit_test(test_locks),
 		cmocka_unit_test(test_gate),
+		cmocka_unit_test(test_claimed_slots),
 	};
 	int failed = cmocka_run_group_tests(tests, begin_deaths, drop_image);
 
