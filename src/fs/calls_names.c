@@ -256,13 +256,22 @@ int adit_rmdir(struct adit_pool *pool, const char *path)
 
 /* ---- rename ---------------------------------------------------------------------------------- */
 
+/* Nothing is made in a removed directory, whatever the name looks like. */
+static int check_dir(const struct adit_walk *w)
+{
+	struct adit_attr dir;
+	int err = adit__getattr(w->pool->fs, w->dir, &dir);
+
+	return err ? err : dir.nlink == 0 ? -ENOENT : 0;
+}
+
 /* "name/" of something that is no directory; and a new name that is too long, which is said only when
  * there is an old one. */
 static int check_names(struct adit_walk *old, struct adit_walk *new, unsigned flags)
 {
 	struct adit_fs *fs = old->pool->fs;
 	struct adit_id from, to;
-	int err;
+	int err, gone;
 
 	if (ADIT_LIKELY(!old->slash && !new->slash && new->len <= ADIT_NAME_MAX &&
 			old->len <= ADIT_NAME_MAX))
@@ -277,6 +286,9 @@ static int check_names(struct adit_walk *old, struct adit_walk *new, unsigned fl
 	err = adit__lookup(fs, new->dir, new->name, new->len, &to);
 	if (err && err != -ENOENT)
 		return err;
+	gone = err ? check_dir(new) : 0;
+	if (gone)
+		return gone;
 	if (!err && flags & RENAME_NOREPLACE)
 		return -EEXIST;
 	if (flags & RENAME_EXCHANGE) {
