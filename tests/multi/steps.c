@@ -1,48 +1,56 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * steps - a process is killed after the n-th instruction of an operation, while another one has the pool open.
+ * steps - a process is killed, or stopped, at every step of every operation, while others work on the same files.
  *
- * The other one then works on the very same files: it gets through, finds the operation done or not begun, no block
- * lost or kept, and nothing for the check to say.  The processor traps after each instruction (x86).
+ * peers	two processes work on the same files all the while: they go on, see the operation done or not begun and
+ *		never undone, and how long one of them waited at most is printed
+ * helper	who repairs what the dead left is killed at a step of that, or after a while; a third goes on
+ * opener	all are dead; who opens the pool next is killed at a step of its recovery, then two open it at once
+ * stopped	it is stopped (SIGSTOP) at that step, and another one is killed beside it: nothing is taken from it, others
+ *		wait, and go on when it does; at step 0 it is in no call, and nobody waits
  *
- *	steps				some instructions of every operation, by chance
- *	ADIT_SECONDS=n ADIT_SEED=n	others, for so long
- *	steps --only NAME N		one
+ * After each no block and no inode is lost or kept, and the check has nothing to say.  A step is one that is
+ * recorded (store, flush, fence), or an instruction after one (x86).
+ *
+ *	steps				some of all, by chance
+ *	ADIT_SECONDS=n ADIT_SEED=n	for so long; half of the scenes are every recorded step with peers, in turn
+ *	ADIT_JOBS=n			so many scenes at once: more are tried, but peers wait for the processor, too
+ *	steps --only KIND OPERATION STEP FURTHER HELPERS-STEP [TIMES]
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <adit/adit.h>
-
-#include "core/alloc.h"
-#include "core/check.h"
-#include "core/scratch.h"
-#include "fs/env.h"
-#include "fs/pool.h"
 #include "proof.h"
+#include "scene.h"
 #include "share/participant.h"
 
-#ifndef RWF_ATOMIC
-#define RWF_ATOMIC 0x40
-#endif
+#define TIMEOUT 120u /* of one scene: it hangs */
 
-#define POOL_BYTES (8ull << 20)
-#define JOBS	   4u
+enum kind { PEERS_WORK, HELPER_DIES, OPENER_DIES, STOPPED, KINDS };
+static const char *const kinds[KINDS] = {"peers", "helper", "opener", "stopped"};
 
-static struct adit_pool *pool;
-static uint8_t bytes[512 << 10];
-static unsigned failures;
-static char what[100];
+static struct lesson *lessons;
+static unsigned jobs = 4;
+
+/* One scene. */
+struct scene {
+	enum kind kind;
+	unsigned act;
+	struct moment at;
+	uint64_t helper; /* step of the helper, 0: it lives */
+	uint64_t random;
+};
+
+static uint64_t chance(uint64_t *state)
+{
+	*state = *state * 6364136223846793005ull + 1442695040888963407ull;
+	return *state >> 20;
+}
 
 static void on_alarm(int signal)
 {
@@ -53,538 +61,397 @@ static void on_alarm(int signal)
 	_exit(9);
 }
 
-static void fail(const char *why, long long a, long long b)
+/* ---- scenes ------------------------------------------------------------------------------------------ */
+
+static uint32_t repairs(void)
 {
-	fprintf(stderr, "FAILED %s: %s (%lld, %lld)\n", what, why, a, b);
-	failures++;
+	return (uint32_t)__atomic_load_n(&adit__pool_fs(pool)->vol->repairs, __ATOMIC_ACQUIRE);
 }
 
-static double seconds(void)
+static void peers_work(const struct scene *s)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* ---- what is there before -------------------------------------------------------------------- */
-
-static void write_file(const char *name, uint32_t n, int gap)
-{
-	int fd = adit_openat(pool, AT_FDCWD, name, O_CREAT | O_WRONLY, 0644);
-
-	for (uint32_t at = 0; at < n; at += gap ? 4096 : n)
-		if (adit_pwrite(pool, fd, bytes, gap ? 4096 : n, gap ? at * 2ll : at) < 0)
-			fail("preparing", fd, n);
-	adit_close_fd(pool, fd);
-}
-
-static void prepare(void)
-{
-	char name[64];
-
-	adit_mkdir(pool, "/d", 0755);
-	adit_mkdir(pool, "/e", 0755);
-	adit_mkdir(pool, "/empty", 0755);
-	write_file("/d/small", 30, 0);
-	write_file("/d/file", 20000, 0);
-	write_file("/d/large", 400 << 10, 0);
-	write_file("/d/holes", 120 << 10, 1);
-	write_file("/e/other", 9000, 0);
-	for (unsigned i = 0; i < 60; i++) {
-		snprintf(name, sizeof name, "/d/one-of-many-with-a-longer-name-%02u", i);
-		adit_mknod(pool, name, S_IFREG | 0644, 0);
-	}
-	adit_setxattr(pool, "/d/file", "user.one", bytes, 100, 0);
-}
-
-/* ---- operations --------------------------------------------------------------------------------- */
-
-static int open_at(const char *name, int flags)
-{
-	return adit_openat(pool, AT_FDCWD, name, flags, 0644);
-}
-
-static int64_t do_create(void)
-{
-	return open_at("/d/new", O_CREAT | O_EXCL | O_WRONLY);
-}
-static int64_t do_mkdir(void)
-{
-	return adit_mkdir(pool, "/d/new", 0755);
-}
-static int64_t do_rmdir(void)
-{
-	return adit_rmdir(pool, "/empty");
-}
-static int64_t do_unlink(void)
-{
-	return adit_unlink(pool, "/d/file");
-}
-static int64_t do_unlink_large(void)
-{
-	return adit_unlink(pool, "/d/holes");
-}
-static int64_t do_link(void)
-{
-	return adit_link(pool, "/d/file", "/e/new");
-}
-static int64_t do_symlink(void)
-{
-	return adit_symlink(pool, "somewhere", "/d/new");
-}
-static int64_t do_rename(void)
-{
-	return adit_rename(pool, "/d/file", "/e/new");
-}
-static int64_t do_rename_over(void)
-{
-	return adit_rename(pool, "/d/file", "/e/other");
-}
-static int64_t do_rename_dir(void)
-{
-	return adit_rename(pool, "/empty", "/e/new");
-}
-static int64_t do_exchange(void)
-{
-	return adit_renameat2(pool, AT_FDCWD, "/d/file", AT_FDCWD, "/e/other", RENAME_EXCHANGE);
-}
-static int64_t do_truncate(void)
-{
-	return adit_truncate(pool, "/d/holes", 1000);
-}
-static int64_t do_chmod(void)
-{
-	return adit_fchmodat(pool, AT_FDCWD, "/d/file", 0600, 0);
-}
-static int64_t do_setxattr(void)
-{
-	return adit_setxattr(pool, "/d/file", "user.two", bytes, 300, 0);
-}
-static int64_t do_setxattr_large(void)
-{
-	return adit_setxattr(pool, "/d/file", "user.two", bytes, 20000, 0);
-}
-static int64_t append(const char *name, size_t n)
-{
-	int fd = open_at(name, O_WRONLY | O_APPEND);
-
-	return adit_write(pool, fd, bytes, n);
-}
-static int64_t do_append(void)
-{
-	return append("/d/file", 5000);
-}
-static int64_t do_append_small(void)
-{
-	return append("/d/small", 20);
-}
-static int64_t do_append_large(void)
-{
-	return append("/d/file", 300 << 10);
-}
-static int64_t do_atomic(void)
-{
-	struct iovec v = {bytes + 1000, 9000};
-
-	return adit_pwritev2(pool, open_at("/d/large", O_WRONLY), &v, 1, 3000, RWF_ATOMIC);
-}
-static int64_t do_punch(void)
-{
-	return adit_fallocate(pool, open_at("/d/large", O_WRONLY),
-			      FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 8192, 100000);
-}
-static int64_t do_allocate(void)
-{
-	return adit_fallocate(pool, open_at("/d/holes", O_WRONLY), 0, 0, 200 << 10);
-}
-static int64_t do_collapse(void)
-{
-	return adit_fallocate(pool, open_at("/d/holes", O_WRONLY), FALLOC_FL_COLLAPSE_RANGE, 8192,
-			      40960);
-}
-static int64_t do_tmpfile(void)
-{
-	int fd = open_at("/d", O_TMPFILE | O_WRONLY);
-
-	return adit_linkat(pool, fd, "", AT_FDCWD, "/d/new", AT_EMPTY_PATH);
-}
-static int64_t do_checkpoint(void)
-{
-	return adit__checkpoint(adit__pool_fs(pool));
-}
-
-static const struct step {
-	const char *name;
-	int64_t (*run)(void);
-} steps[] = {
-	{"create", do_create},
-	{"mkdir", do_mkdir},
-	{"rmdir", do_rmdir},
-	{"unlink", do_unlink},
-	{"unlink-large", do_unlink_large},
-	{"link", do_link},
-	{"symlink", do_symlink},
-	{"rename", do_rename},
-	{"rename-over", do_rename_over},
-	{"rename-dir", do_rename_dir},
-	{"exchange", do_exchange},
-	{"truncate", do_truncate},
-	{"chmod", do_chmod},
-	{"setxattr", do_setxattr},
-	{"setxattr-large", do_setxattr_large},
-	{"append", do_append},
-	{"append-small", do_append_small},
-	{"append-large", do_append_large},
-	{"atomic-write", do_atomic},
-	{"punch", do_punch},
-	{"allocate", do_allocate},
-	{"collapse", do_collapse},
-	{"tmpfile", do_tmpfile},
-	{"checkpoint", do_checkpoint},
-};
-#define STEPS (sizeof steps / sizeof steps[0])
-
-/* ---- the whole tree in a number ------------------------------------------------------------------- */
-
-static uint64_t mix(uint64_t h, const void *p, size_t n)
-{
-	return adit__hash64(h, p, n);
-}
-
-static uint64_t of_file(const char *name)
-{
-	static uint8_t data[1 << 20];
-	char value[32 << 10];
-	struct stat st;
-	uint64_t h = 1;
-	ssize_t n;
-	int fd;
-
-	if (adit_lstat(pool, name, &st) != 0)
-		return 0;
-	h = mix(h, &st.st_mode, sizeof st.st_mode);
-	h = mix(h, &st.st_nlink, sizeof st.st_nlink);
-	if (S_ISREG(st.st_mode)) {
-		fd = open_at(name, O_RDONLY);
-		n = adit_pread(pool, fd, data, sizeof data, 0);
-		if (n != st.st_size)
-			fail("reading", n, st.st_size);
-		adit_close_fd(pool, fd);
-		h = mix(h, data, (size_t)n);
-		for (int i = 0; i < 2; i++) {
-			n = adit_getxattr(pool, name, i ? "user.two" : "user.one", value,
-					  sizeof value);
-			h = mix(h, &n, sizeof n);
-			if (n > 0)
-				h = mix(h, value, (size_t)n);
-		}
-	}
-	return h;
-}
-
-static uint64_t of_tree(void)
-{
-	static const char *const name[] = {"/d/small", "/d/file", "/d/large", "/d/holes",
-					   "/e/other", "/empty",  "/d/new",   "/e/new",
-					   "/d",       "/e",	  "/"};
-	uint64_t h = 0, one;
-
-	for (unsigned i = 0; i < sizeof name / sizeof name[0]; i++) {
-		one = of_file(name[i]);
-		h = mix(h, &one, sizeof one);
-	}
-	return h;
-}
-
-/* ---- one death ---------------------------------------------------------------------------------------- */
-
-static char path[100];
-
-static void open_it(void)
-{
-	int rc = adit_open(path, NULL, &pool);
-
-	if (rc != 0) {
-		fprintf(stderr, "FAILED %s: open: %d\n", what, rc);
-		_exit(1);
-	}
-}
-
-static uint8_t *image; /* of the prepared pool, closed */
-
-static void fresh_pool(void)
-{
-	int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
-
-	if (fd < 0 || write(fd, image, POOL_BYTES) != (ssize_t)POOL_BYTES)
-		_exit(2);
-	close(fd);
-}
-
-/* ---- instruction by instruction ------------------------------------------------------------------ */
-
-static uint64_t *count; /* shared */
-static uint64_t last;
-
-static void on_trap(int signal)
-{
-	(void)signal;
-	if (++*count == last)
-		kill(getpid(), SIGKILL);
-}
-
-/* Not a function: it would trap on its way out, too, which does not matter, but on its way in it must not. */
-#if defined(__x86_64__)
-#define TRAP(flag)                                                                                 \
-	__asm__ volatile(                                                                          \
-		"lea -128(%%rsp), %%rsp; pushfq; andq $~0x100, (%%rsp); orq %0, (%%rsp); popfq; "  \
-		"lea 128(%%rsp), %%rsp" ::"r"((uint64_t)(flag))                                    \
-		: "memory", "cc")
-#define CAN_TRAP true
-#else
-#define TRAP(flag) ((void)(flag))
-#define CAN_TRAP   false
-#endif
-
-/* What only the first call of a process does (memory, checksums looked at, bitmaps built) is not what is stepped
- * through. */
-static void warm_up(void)
-{
-	int fd = open_at("/e/warm", O_CREAT | O_WRONLY);
-
-	if (adit_write(pool, fd, bytes, 5000) != 5000 || adit_close_fd(pool, fd) != 0 ||
-	    adit_unlink(pool, "/e/warm") != 0)
-		_exit(4);
-	(void)of_tree();
-}
-
-/* In a process of its own, up to and including the n-th instruction: was it killed? */
-static bool victim(const struct step *s, uint64_t n)
-{
-	pid_t pid = fork();
-	int status;
-
-	if (pid == 0) {
-		int64_t rc;
-
-		open_it();
-		warm_up();
-		*count = 0;
-		last = n;
-		signal(SIGTRAP, on_trap);
-		TRAP(0x100);
-		rc = s->run();
-		TRAP(0);
-		_exit(rc < 0 ? 3 : 0);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid) {
-		fail("fork", pid, 0);
-		return false;
-	}
-	if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
-		fail("the operation", WEXITSTATUS(status), 0);
-	return WIFSIGNALED(status);
-}
-
-/* Work that needs whatever the victim may have held. */
-static void work_on(void)
-{
-	int fd, rc;
-
-	rc = adit_mkdir(pool, "/d/peer", 0700);
-	if (rc == 0)
-		rc = adit_mkdir(pool, "/e/peer", 0700);
-	if (rc == 0)
-		rc = adit_rename(pool, "/d/peer", "/e/peer");
-	if (rc == 0)
-		rc = adit_rmdir(pool, "/e/peer");
-	if (rc != 0)
-		fail("directories", rc, 0);
-	for (unsigned i = 0; i < 4; i++) {
-		static const char *const name[] = {"/d/small", "/d/file", "/d/large", "/d/holes"};
-
-		fd = open_at(name[i], O_RDWR);
-		if (fd == -ENOENT)
-			continue;
-		rc = fd < 0 ? fd : adit_fchmod(pool, fd, 0644);
-		if (rc == 0)
-			rc = adit_fsetxattr(pool, fd, "user.peer", "x", 1, 0);
-		if (rc == 0)
-			rc = adit_fremovexattr(pool, fd, "user.peer");
-		if (rc == 0 && adit_close_fd(pool, fd) != 0)
-			rc = -1;
-		if (rc != 0)
-			fail(name[i], rc, 0);
-	}
-}
-
-/* What the victim had begun and was inherited is finished beside us. */
-static void wait_for_inherited(const struct adit_fs *fs)
-{
-	for (uint32_t i = 0; i < fs->nops; i++)
-		while (fs->ops[i].owner == ((uint64_t)fs->incarnation << 32 | (fs->me + 1)) &&
-		       __atomic_load_n(&fs->ops[i].state, __ATOMIC_ACQUIRE) != ADIT_OP_IDLE)
-			usleep(100);
-}
-
-static void check_it(const char *when)
-{
-	struct adit_fs *fs = adit__pool_fs(pool);
-	char text[400];
-	int n;
-
-	/* Perhaps nobody needed what it held. */
-	adit__share_look(fs);
-	wait_for_inherited(fs);
-	n = adit__check_quiet(fs, text, sizeof text);
-
-	if (n != 0) {
-		fail(when, n, 0);
-		fprintf(stderr, "  %s\n", text);
-	}
-	if (adit__checkpoint(fs) != 0)
-		fail("checkpoint", 0, 0);
-	if (fs->vol->free_blocks + adit__scratch_blocks(fs) != adit__total_free(fs))
-		fail("blocks that can be had, and that are free", (long long)fs->vol->free_blocks,
-		     (long long)adit__total_free(fs));
-}
-
-static uint64_t before_op, after_op[STEPS], instructions[STEPS];
-
-static void one_death(unsigned i, uint64_t n)
-{
-	uint64_t tree;
-	double began;
+	const char *tears = acts[s->act].tears;
+	pid_t others[PEERS], one;
 	bool killed;
 
-	snprintf(what, sizeof what, "%s %llu", steps[i].name, (unsigned long long)n);
-	alarm(120); /* nothing may hang */
-	fresh_pool();
 	open_it();
-	killed = victim(&steps[i], n);
-	began = seconds();
-	tree = of_tree();
-	if (tree != after_op[i] && (!killed || tree != before_op))
-		fail("neither done nor not begun", (long long)*count, killed);
-	work_on();
-	if (seconds() - began > 60)
-		fail("it took long", (long long)(1000 * (seconds() - began)), 0);
-	check_it("check by the other one");
-	if (adit_close(pool) != 0)
-		fail("close", 0, 0);
-	open_it();
-	check_it("check by the next one");
-	if (of_tree() == 0 || adit_close(pool) != 0)
-		fail("close", 0, 0);
+	one = victim(s->act, s->at, FATE_DIES);
+	wait_for(&stage->ready[PEERS]);
+	for (unsigned i = 0; i < PEERS; i++)
+		others[i] = peer(i, (s->random >> i) & 1, tears);
+	for (unsigned i = 0; i < PEERS; i++)
+		wait_for(&stage->ready[i]);
+	say(&stage->go);
+	killed = reap(one);
+	say(&stage->over);
+	for (unsigned i = 0; i < PEERS; i++)
+		(void)reap(others[i]);
+	judge_files(s->act, killed);
+	judge_pool("check by the other one");
+	judge_end(s->act, killed);
 }
 
-/* ---- all ---------------------------------------------------------------------------------------------- */
-
-/* The trees before and after each, and how many instructions it takes. */
-static void learn(void)
+static void help(void)
 {
-	struct adit_mkfs_options o = {.size_bytes = POOL_BYTES, .force = 1};
-	int fd;
+	adit__share_look(adit__pool_fs(pool));
+	wait_for_inherited();
+	work_on(1);
+}
 
-	for (size_t i = 0; i < sizeof bytes; i++)
-		bytes[i] = (uint8_t)(i * 7 + (i >> 8));
-	if (adit_mkfs(path, &o) != 0)
-		_exit(2);
+/* Killed at its step, or, without one, at any moment. */
+static bool ends(pid_t pid, const struct scene *s)
+{
+	say(&stage->helper_go);
+	if (s->helper == 0) {
+		usleep((useconds_t)(s->random >> 3) % 1500);
+		kill(pid, SIGKILL);
+	}
+	return reap(pid);
+}
+
+static void helper_dies(const struct scene *s)
+{
+	pid_t one, other;
+	bool killed;
+
 	open_it();
-	prepare();
-	before_op = of_tree();
-	if (adit_close(pool) != 0)
+	other = helper(open_it, help, s->helper);
+	one = victim(s->act, s->at, FATE_DIES);
+	wait_for(&stage->ready[PEERS]);
+	say(&stage->go);
+	killed = reap(one);
+	(void)ends(other, s);
+	work_on(0);
+	judge_files(s->act, killed);
+	judge_pool("check by the third");
+	judge_end(s->act, killed);
+}
+
+static void open_and_work(void)
+{
+	open_it();
+	work_on(1);
+	close_it();
+}
+
+static void opener_dies(const struct scene *s)
+{
+	pid_t one = victim(s->act, s->at, FATE_DIES), other;
+	bool killed;
+
+	wait_for(&stage->ready[PEERS]);
+	say(&stage->go);
+	killed = reap(one);
+	other = helper(NULL, open_it, s->helper);
+	(void)ends(other, s);
+	/* Two at once; one does what is to be done. */
+	stage->helper_ready = 0;
+	other = helper(NULL, open_and_work, 0);
+	open_it();
+	judge_files(s->act, killed);
+	if (reap(other))
+		fail("it was not to be killed", 0, 0);
+	judge_pool("check by the next opener");
+	judge_end(s->act, killed);
+}
+
+/* Somebody else, who is killed in the middle of something while one is stopped. */
+static void die_in_a_call(void)
+{
+	(void)adit_mkdir(pool, "/e/of-the-dead", 0700);
+	(void)adit_rmdir(pool, "/e/of-the-dead");
+	kill(getpid(), SIGKILL);
+}
+
+/* Is it in a call, and not waiting for somebody? */
+static bool is_inside(const struct adit_fs *fs, pid_t pid)
+{
+	for (uint32_t i = 0; i < fs->nparticipants; i++) {
+		uint64_t owner = (uint64_t)fs->incarnation << 32 | (i + 1);
+
+		if (fs->participants[i].owner != ((uint64_t)fs->incarnation << 32 | 1) ||
+		    fs->participants[i].pid != (uint64_t)pid)
+			continue;
+		for (uint32_t k = 0; k < fs->nops; k++)
+			if (fs->ops[k].owner == owner && fs->ops[k].state == ADIT_OP_RUNNING)
+				return true;
+	}
+	return false;
+}
+
+static void stopped(const struct scene *s)
+{
+	pid_t one, worker, dead;
+	uint32_t before;
+	bool inside;
+
+	open_it();
+	worker = helper(open_it, help, 0);
+	stage->helper_ready = 0;
+	dead = helper(open_it, die_in_a_call, 1 + s->helper);
+	before = repairs();
+	one = victim(s->act, s->at, FATE_STOPS);
+	wait_for(&stage->ready[PEERS]);
+	say(&stage->go);
+	if (!reap_stopped(one)) {
+		one = 0; /* it had fewer steps this time */
+		inside = false;
+	} else {
+		inside = is_inside(adit__pool_fs(pool), one);
+	}
+	say(&stage->helper_go);
+	if (inside) {
+		usleep(s->random % 8 == 0 ? 250000 : 20000);
+		/* The dead one is dead or waits as well; nothing is repaired under the hands of the stopped one. */
+		if (repairs() != before)
+			fail("repaired beside somebody who is in a call", repairs(), before);
+		if (!is_inside(adit__pool_fs(pool), one))
+			fail("the call of the stopped one was taken away", 0, 0);
+	} else if (!reap(dead) || reap(worker)) {
+		fail("who waits for somebody who is in no call?", 0, 0);
+	}
+	if (one)
+		kill(one, SIGCONT);
+	if (inside && (!reap(dead) || reap(worker)))
+		fail("the dead one lives, or the living one is dead", 0, 0);
+	if (one && reap(one))
+		fail("the stopped one is dead", 0, 0);
+	judge_files(s->act, false);
+	judge_pool("check beside");
+	judge_end(s->act, false);
+}
+
+static void run_scene(const struct scene *s)
+{
+	static void (*const run[KINDS])(const struct scene *) = {peers_work, helper_dies,
+								 opener_dies, stopped};
+
+	snprintf(what, sizeof what, "--only %s %s %llu %llu %llu", kinds[s->kind],
+		 acts[s->act].name, (unsigned long long)s->at.step,
+		 (unsigned long long)s->at.further, (unsigned long long)s->helper);
+	alarm(TIMEOUT);
+	stage_set(&lessons[s->act]);
+	fresh_pool();
+	run[s->kind](s);
+	alarm(0);
+}
+
+/* ---- all ------------------------------------------------------------------------------------------------ */
+
+/* Every recorded step of every operation, in an order by chance. */
+struct place {
+	uint16_t act, step;
+};
+static struct place *places;
+static uint64_t places_count;
+
+static struct sums {
+	/* Atomic. */
+	uint64_t next; /* place */
+	uint64_t scenes[KINDS], further, killed_helpers;
+	uint64_t longest_ns, calls, failures;
+	uint64_t most[KINDS]; /* steps of a helper */
+} * sums;
+
+static void *shared_memory(size_t n)
+{
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
 		_exit(2);
-	image = malloc(POOL_BYTES);
-	fd = open(path, O_RDONLY);
-	if (image == NULL || read(fd, image, POOL_BYTES) != (ssize_t)POOL_BYTES)
-		_exit(2);
-	close(fd);
-	for (unsigned i = 0; i < STEPS; i++) {
-		snprintf(what, sizeof what, "%s", steps[i].name);
-		fresh_pool();
-		open_it();
-		if (victim(&steps[i], UINT64_MAX))
-			fail("it was not to be killed", 0, 0);
-		instructions[i] = *count;
-		after_op[i] = of_tree();
-		if (adit_close(pool) != 0)
-			fail("close", 0, 0);
+	return p;
+}
+
+static void raise_to(uint64_t *to, uint64_t n)
+{
+	uint64_t now = __atomic_load_n(to, __ATOMIC_RELAXED);
+
+	while (n > now && !__atomic_compare_exchange_n(to, &now, n, true, __ATOMIC_RELAXED,
+						       __ATOMIC_RELAXED)) {
 	}
 }
 
-struct sums {
-	uint64_t deaths, failures;
-};
+static void make_places(uint64_t seed)
+{
+	for (unsigned i = 0; i < acts_count; i++)
+		places_count += lessons[i].steps + 1;
+	places = calloc(places_count, sizeof *places);
+	if (places == NULL)
+		_exit(2);
+	for (uint64_t i = 0, n = 0; i < acts_count; i++)
+		for (uint64_t k = 0; k <= lessons[i].steps; k++)
+			places[n++] = (struct place){(uint16_t)i, (uint16_t)k};
+	for (uint64_t i = places_count; i > 1; i--) {
+		uint64_t k = chance(&seed) % i;
+		struct place p = places[k];
+
+		places[k] = places[i - 1];
+		places[i - 1] = p;
+	}
+}
+
+/* Half of them the next place on the list, until that is through; the others by chance. */
+static struct scene choose(uint64_t *random)
+{
+	struct scene s = {.random = chance(random)};
+	uint64_t next = places_count, turn = chance(random) % 8;
+
+	if (turn < 4)
+		next = __atomic_fetch_add(&sums->next, 1, __ATOMIC_RELAXED);
+	if (next >= places_count)
+		next = chance(random) % places_count;
+	s.act = places[next].act;
+	s.at.step = places[next].step;
+	if (turn < 4)
+		return s;
+	/* Operations with few steps as often as those with many. */
+	s.act = (unsigned)(chance(random) % acts_count);
+	s.at.step = chance(random) % (lessons[s.act].steps + 1);
+	if (chance(random) % 2)
+		s.at.further = 1 + chance(random) % (1ull << (1 + chance(random) % 14));
+	s.kind = (enum kind)(turn % KINDS);
+	if (s.kind == STOPPED && chance(random) % 4 == 0)
+		s.at = (struct moment){0, 0};
+	if (s.kind != PEERS_WORK && chance(random) % 4 != 0)
+		s.helper = 1 + chance(random) % (sums->most[s.kind] + 8);
+	return s;
+}
+
+static void add_up(const struct scene *s)
+{
+	__atomic_add_fetch(&sums->scenes[s->kind], 1, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&sums->calls, stage->calls, __ATOMIC_RELAXED);
+	if (s->at.further)
+		__atomic_add_fetch(&sums->further, 1, __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < PEERS && s->kind == PEERS_WORK; i++)
+		raise_to(&sums->longest_ns, stage->longest_ns[i]);
+	if (s->kind == HELPER_DIES || s->kind == OPENER_DIES)
+		raise_to(&sums->most[s->kind], stage->count);
+}
+
+static void in_jobs(void (*work)(unsigned job, double until, uint64_t seed), double until,
+		    uint64_t seed)
+{
+	for (unsigned job = 0; job < jobs; job++)
+		if (fork() == 0) {
+			scene_begin();
+			work(job, until, seed);
+			__atomic_add_fetch(&sums->failures, failures, __ATOMIC_RELAXED);
+			scene_end();
+			_exit(0);
+		}
+	for (unsigned job = 0; job < jobs; job++) {
+		int status;
+
+		wait(&status);
+		sums->failures += status != 0;
+	}
+}
+
+static void learn_some(unsigned job, double until, uint64_t seed)
+{
+	(void)until, (void)seed;
+	for (unsigned i = job; i < acts_count; i += jobs) {
+		alarm(TIMEOUT);
+		learn(i, &lessons[i]);
+		alarm(0);
+	}
+}
+
+static void play(unsigned job, double until, uint64_t seed)
+{
+	uint64_t random = seed * 0x9e3779b97f4a7c15ull + job;
+
+	while (seconds() < until && failures < 5) {
+		struct scene s = choose(&random);
+
+		run_scene(&s);
+		add_up(&s);
+	}
+}
+
+static int only(int argc, char **argv)
+{
+	struct scene s = {.random = 1};
+
+	for (unsigned i = 0; i < KINDS; i++)
+		if (strcmp(argv[2], kinds[i]) == 0)
+			s.kind = (enum kind)i;
+	for (unsigned i = 0; i < acts_count; i++)
+		if (strcmp(argv[3], acts[i].name) == 0)
+			s.act = i;
+	s.at.step = strtoull(argv[4], NULL, 0);
+	s.at.further = strtoull(argv[5], NULL, 0);
+	s.helper = strtoull(argv[6], NULL, 0);
+	learn(s.act, &lessons[s.act]);
+	for (unsigned n = argc > 7 ? (unsigned)atoi(argv[7]) : 1; n > 0 && failures == 0; n--) {
+		run_scene(&s);
+		s.random = s.random * 5 + 1;
+	}
+	scene_end();
+	printf("%s: %u failures\n", what, failures);
+	return failures != 0;
+}
+
+static void conclude(struct proof *proof, uint64_t seed)
+{
+	uint64_t all = 0, covered = sums->next < places_count ? sums->next : places_count;
+	char note[200];
+
+	for (unsigned i = 0; i < KINDS; i++) {
+		snprintf(note, sizeof note, "deaths or stops: %s", kinds[i]);
+		proof_count(proof, note, sums->scenes[i]);
+		all += sums->scenes[i];
+	}
+	proof_seed(proof, seed);
+	proof_count(proof, "deaths and stops, all", all);
+	proof_count(proof, "recorded steps", places_count);
+	proof_count(proof, "of these, with peers", covered);
+	proof_count(proof, "longest wait of a peer, ms", sums->longest_ns / 1000000);
+	printf("steps: %llu peers, %llu helpers killed, %llu openers killed, %llu stopped (%llu of "
+	       "them between recorded "
+	       "steps); %llu of %llu steps of %u operations with peers, who waited %.1f ms at most "
+	       "in %llu calls; seed "
+	       "%llu: %llu failures\n",
+	       (unsigned long long)sums->scenes[0], (unsigned long long)sums->scenes[1],
+	       (unsigned long long)sums->scenes[2], (unsigned long long)sums->scenes[3],
+	       (unsigned long long)sums->further, (unsigned long long)covered,
+	       (unsigned long long)places_count, acts_count, (double)sums->longest_ns / 1e6,
+	       (unsigned long long)sums->calls, (unsigned long long)seed,
+	       (unsigned long long)sums->failures);
+}
 
 int main(int argc, char **argv)
 {
 	const char *limit = getenv("ADIT_SECONDS"), *chosen = getenv("ADIT_SEED");
-	const char *dir = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-	uint64_t seed = chosen ? strtoull(chosen, NULL, 0) : 1, all = 0, total = 0;
-	struct sums *sums =
-		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	struct proof *proof =
-		proof_begin("multi-steps", "R9",
-			    "a process is killed after the n-th instruction of an "
-			    "operation: another one goes on, and finds it done or not begun");
-	double until;
+	uint64_t seed = chosen ? strtoull(chosen, NULL, 0) : 1;
+	double until = seconds() + (limit ? strtod(limit, NULL) : 15);
+	struct proof *proof = proof_begin(
+		"multi-steps", "R9",
+		"a process is killed at a step of an operation while others work on the "
+		"same files: they go on, and find it done or not begun");
 
-	if (!CAN_TRAP)
+	if (!can_step())
 		return 77;
+	if (getenv("ADIT_JOBS"))
+		jobs = (unsigned)atoi(getenv("ADIT_JOBS"));
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	signal(SIGALRM, on_alarm);
-	count = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	snprintf(path, sizeof path, "%s/adit-steps-%d.adit", dir, (int)getpid());
-	learn();
-	for (unsigned i = 0; i < STEPS; i++)
-		total += instructions[i];
+	sums = shared_memory(sizeof *sums);
+	lessons = shared_memory(acts_count * sizeof *lessons);
+	scene_begin();
+	if (argc > 6 && strcmp(argv[1], "--only") == 0)
+		return only(argc, argv);
+	in_jobs(learn_some, 0, 0);
+	make_places(seed);
 	if (getenv("ADIT_SAY"))
-		for (unsigned i = 0; i < STEPS; i++)
-			printf("%s: %llu\n", steps[i].name, (unsigned long long)instructions[i]);
-	if (argc > 3 && strcmp(argv[1], "--only") == 0) {
-		for (unsigned i = 0; i < STEPS; i++)
-			if (strcmp(argv[2], steps[i].name) == 0)
-				one_death(i, strtoull(argv[3], NULL, 0));
-		unlink(path);
-		return failures != 0;
-	}
-	until = seconds() + (limit ? strtod(limit, NULL) : 15);
-	for (unsigned job = 0; job < JOBS; job++) {
-		if (fork() == 0) {
-			uint64_t random = seed * 0x9e3779b97f4a7c15ull + job;
-			unsigned i = job * (STEPS / JOBS);
-
-			count = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-				     -1, 0);
-
-			snprintf(path, sizeof path, "%s/adit-steps-%d.adit", dir, (int)getpid());
-			while (seconds() < until && failures < 5) {
-				random = random * 6364136223846793005ull + 1442695040888963407ull;
-				i = (i + 1) % STEPS;
-				one_death(i, (random >> 20) % instructions[i]);
-				__atomic_add_fetch(&sums->deaths, 1, __ATOMIC_RELAXED);
-			}
-			__atomic_add_fetch(&sums->failures, failures, __ATOMIC_RELAXED);
-			unlink(path);
-			_exit(0);
-		}
-	}
-	for (unsigned job = 0; job < JOBS; job++) {
-		int status;
-
-		wait(&status);
-		all += status != 0;
-	}
-	unlink(path);
-	all += failures + sums->failures;
-	proof_seed(proof, seed);
-	proof_count(proof, "kills after an instruction", sums->deaths);
-	proof_end(proof, all);
-	printf("steps: %llu deaths in %zu operations of %llu instructions, seed %llu: %llu "
-	       "failures\n",
-	       (unsigned long long)sums->deaths, STEPS, (unsigned long long)total,
-	       (unsigned long long)seed, (unsigned long long)all);
-	return all != 0;
+		for (unsigned i = 0; i < acts_count; i++)
+			printf("%s: %llu steps\n", acts[i].name,
+			       (unsigned long long)lessons[i].steps);
+	if (sums->failures == 0)
+		in_jobs(play, until, seed);
+	scene_end();
+	conclude(proof, seed);
+	proof_end(proof, sums->failures);
+	return sums->failures != 0;
 }
