@@ -26,7 +26,8 @@ static void keep_operation(void)
 
 void adit__guard_install(void)
 {
-	adit__sigbus_before_jump = keep_operation;
+	/* By threads that open pools at the same time. */
+	__atomic_store_n(&adit__sigbus_before_jump, keep_operation, __ATOMIC_RELEASE);
 }
 
 /* A fault while cleaning up: nothing of this pool can be trusted to make progress, but nobody may be

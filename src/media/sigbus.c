@@ -66,6 +66,14 @@ static void pass_on(int sig, siginfo_t *info, void *context)
 	passing = false;
 }
 
+static void before_jump(void)
+{
+	void (*hook)(void) = __atomic_load_n(&adit__sigbus_before_jump, __ATOMIC_ACQUIRE);
+
+	if (hook != NULL)
+		hook();
+}
+
 static void on_sigbus(int sig, siginfo_t *info, void *context)
 {
 	struct adit_sigbus_frame *frame;
@@ -82,8 +90,7 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 			frame->fault_addr = info->si_addr;
 			adit__sigbus_top = frame->prev;
 			passing = false;
-			if (adit__sigbus_before_jump != NULL)
-				adit__sigbus_before_jump();
+			before_jump();
 			/* The frame saved no mask: what the handler blocked, it gives back. */
 			pthread_sigmask(SIG_SETMASK, &((ucontext_t *)context)->uc_sigmask, NULL);
 			siglongjmp(frame->env, 1);
