@@ -3,6 +3,7 @@
 #include "subject.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +17,8 @@
 #include "core/xattr.h"
 #include "fs/env.h"
 
-int64_t subject_now;
-uint32_t subject_lane;
+_Thread_local int64_t subject_now;
+_Thread_local uint32_t subject_lane;
 uint64_t subject_random;
 uint32_t subject_weak_hash;
 uint32_t subject_full_after;
@@ -172,6 +173,33 @@ const struct adit_env *subject_env(void)
 	env.lock = env_lock;
 	env.yield = env_yield;
 	return &env;
+}
+
+static struct adit_env adopted;
+
+static void make_adopted(void)
+{
+	adopted = adit__env;
+	adopted.now_ns = env_now;
+}
+
+void subject_adopt(struct subject *s, struct adit_fs *fs, const char *own)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, make_adopted);
+	memset(s, 0, sizeof *s);
+	s->pm = fs->pm;
+	s->fs = fs;
+	s->own = own;
+	if (fs->env != &adopted)
+		fs->env = &adopted;
+}
+
+bool subject_shares(const struct subject *s, const char *path)
+{
+	return s->own != NULL && (path[strspn(path, "/")] == '\0' ||
+				  (path[1] == 's' && strchr(path + 1, '/') == NULL));
 }
 
 /* ---- memory: nothing to do for flush and fence ---------------------------------------- */

@@ -22,10 +22,14 @@ struct subject {
 	bool quiet;	    /* do not print what the core reports */
 	unsigned reports;
 	char report[256]; /* the last one */
+	/* Others use the pool as well: in "/" and the directories there whose names begin with 's', which all
+	 * share, only names that begin so are compared.  NULL: everything is ours. */
+	const char *own;
 };
 
-extern int64_t subject_now;	/* number of the operation; the clock is op_clock of it */
-extern uint32_t subject_lane;	/* thread_hint */
+/* Of this thread. */
+extern _Thread_local int64_t subject_now;   /* number of the operation; the clock is op_clock of it */
+extern _Thread_local uint32_t subject_lane; /* thread_hint */
 extern uint64_t subject_random;	/* seed of chance; 0: always the same number, so that no two
 				 * openings differ */
 extern uint32_t subject_weak_hash; /* forces collisions of names when not 0 */
@@ -50,6 +54,10 @@ void subject_init(struct subject *, uint64_t bytes);
 void subject_finish(struct subject *);
 /* The same on somebody else's memory; finish leaves that alone. */
 void subject_attach(struct subject *, uint8_t *base, uint64_t bytes);
+/* A pool that is open already; it gets the operations' clock. Nothing else of the environment is ours then. */
+void subject_adopt(struct subject *, struct adit_fs *, const char *own);
+/* Does everybody use it? */
+bool subject_shares(const struct subject *, const char *path);
 int subject_mkfs(struct subject *, uint32_t lanes);
 int subject_open(struct subject *);
 int subject_close(struct subject *);
