@@ -248,6 +248,9 @@ struct adit_fs {
 	struct adit_hold_shard hold_shard[ADIT_HOLD_SHARDS]; /* free entries, by thread */
 	uint32_t finishing_holds; /* a thread of ours closes what somebody left open */
 	struct adit_ckpt_work *ckpt_work;
+	/* adit_env.current_op() of the thread that repairs: the world stands still for it, and locks may be those
+	 * of the dead. */
+	struct adit_op **repairer;
 	uint32_t weak_hash_mask; /* tests: forces name collisions; 0 = off */
 	uint32_t full_after; /* tests: after so many bytes change sets have only full_room left; 0 = off */
 	uint32_t full_room;

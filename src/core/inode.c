@@ -21,18 +21,29 @@
 
 /* ---- where a slot lies ------------------------------------------------------ */
 
+static uint64_t cluster_mapped(struct adit_fs *fs, uint64_t cluster)
+{
+	struct adit_extent e;
+
+	if (adit__extent_at(fs, NULL, &fs->root->itable, cluster * CLUSTER_BLOCKS, &e) == 0 &&
+	    e.block != 0 && e.blocks >= CLUSTER_BLOCKS)
+		return e.block;
+	return 0;
+}
+
 /* Pool block of a cluster, 0 when the map says nothing sane. */
 static uint64_t cluster_block_slow(struct adit_fs *fs, uint64_t cluster)
 {
-	struct adit_extent e;
-	uint64_t block = 0;
 	struct adit_op op;
-	bool own = adit__op_need(&op, fs);
+	uint64_t block;
+	bool own;
 
+	/* It waits for nobody: the gate is its own, and the lock may be a dead process's. */
+	if (__atomic_load_n(&fs->repairer, __ATOMIC_RELAXED) == fs->env->current_op())
+		return cluster_mapped(fs, cluster);
+	own = adit__op_need(&op, fs);
 	adit__lock_below(fs, &fs->vol->grow_lock, false);
-	if (adit__extent_at(fs, NULL, &fs->root->itable, cluster * CLUSTER_BLOCKS, &e) == 0 &&
-	    e.block != 0 && e.blocks >= CLUSTER_BLOCKS)
-		block = e.block;
+	block = cluster_mapped(fs, cluster);
 	adit__unlock_below(fs, &fs->vol->grow_lock, false);
 	if (own)
 		adit__op_end_read(&op);

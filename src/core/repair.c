@@ -395,6 +395,11 @@ static uint32_t inherit(struct adit_fs *fs, const uint8_t *dead, uint32_t *slots
 	return n;
 }
 
+static void set_repairer(struct adit_fs *fs, struct adit_op **thread)
+{
+	__atomic_store_n(&fs->repairer, thread, __ATOMIC_RELAXED);
+}
+
 uint32_t adit__repair(struct adit_fs *fs, const uint8_t *dead, uint32_t *slots)
 {
 	const struct adit_ckpt_pm *k = claim_slot(fs);
@@ -402,6 +407,7 @@ uint32_t adit__repair(struct adit_fs *fs, const uint8_t *dead, uint32_t *slots)
 
 	if (!k)
 		return 0;
+	set_repairer(fs, fs->env->current_op());
 	checkpoint_anew(fs, k);
 	finish_records(fs, dead);
 	checkpoint_anew(fs, k); /* without what applying has added */
@@ -412,6 +418,7 @@ uint32_t adit__repair(struct adit_fs *fs, const uint8_t *dead, uint32_t *slots)
 	free_locks(fs);
 	hold_locks(fs, dead);
 	versions_anew(fs);
+	set_repairer(fs, NULL);
 	return n;
 }
 

@@ -348,6 +348,51 @@ static void test_after_a_crash(void **state)
 	end(&s);
 }
 
+static void nobody_waits(struct adit_fs *fs)
+{
+	(void)fs;
+	fail_msg("the repairer waits at its own gate");
+}
+
+static void no_lock(struct adit_lock *lock, uint32_t incarnation, bool exclusive)
+{
+	if (!adit__env.trylock(lock, incarnation, exclusive))
+		fail_msg("the repairer waits for a lock");
+}
+
+/* Where the inode lies may be new to the repairer, and the lock for looking a dead process's. */
+static void test_inode_new_to_the_repairer(void **state)
+{
+	struct adit_hold hold;
+	struct setting s;
+	struct adit_op op;
+	uint64_t ino;
+
+	(void)state;
+	begin(&s);
+	ino = lookup(s.p[1].fs, ADIT_INO_ROOT, "victim");
+	assert_int_equal(adit__hold(s.p[1].fs, ino, 0, NULL, &hold), 0);
+	unlink_victim(&s.p[0]);
+	adit__op_begin(&op, s.p[1].fs);
+	adit__op_lock(&op, &s.p[1].fs->vol->grow_lock, true);
+	adit__current_op = NULL;
+	memset(s.p[0].fs->cluster_cache, 0, ADIT_CLUSTER_CACHE * sizeof *s.p[0].fs->cluster_cache);
+	env.wait_gate = nobody_waits;
+	env.lock = no_lock;
+	s.p[0].fs->vol->gate++;
+	dead[1] = 1;
+	{
+		uint32_t slots[256], n = repair(&s.p[0], slots);
+
+		s.p[0].fs->vol->gate++;
+		finish_repair(&s.p[0], slots, n);
+	}
+	env.wait_gate = adit__env.wait_gate;
+	env.lock = adit__env.lock;
+	check_gone(&s, ino);
+	end(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -360,6 +405,7 @@ int main(void)
 		cmocka_unit_test(test_blocks_are_used_again),
 		cmocka_unit_test(test_full_pool),
 		cmocka_unit_test(test_after_a_crash),
+		cmocka_unit_test(test_inode_new_to_the_repairer),
 	};
 
 	return cmocka_run_group_tests(tests, begin_deaths, NULL);
