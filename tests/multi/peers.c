@@ -204,16 +204,16 @@ void judge_files(unsigned act, bool killed)
 		fail("neither done nor not begun", killed, all_before);
 }
 
-/* What somebody had begun and was inherited is finished beside us. */
-void wait_for_inherited(void)
+void settle_pool(void)
 {
-	const struct adit_fs *fs = adit__pool_fs(pool);
+	int fd = pool->media.fd;
 
-	for (uint32_t i = 0; i < fs->nops; i++)
-		while (__atomic_load_n(&fs->ops[i].owner, __ATOMIC_ACQUIRE) ==
-			       ((uint64_t)fs->incarnation << 32 | (fs->me + 1)) &&
-		       __atomic_load_n(&fs->ops[i].state, __ATOMIC_ACQUIRE) != ADIT_OP_IDLE)
-			usleep(100);
+	if (adit__gate_lock(fd) != 0) {
+		fail("the gate is closed", 0, 0);
+		return;
+	}
+	adit__share_repair(adit__pool_fs(pool));
+	adit__gate_unlock(fd);
 }
 
 /* All that is free can be had: nothing is kept for the dead, neither counted nor in a group's bitmap. */
@@ -242,9 +242,8 @@ void judge_pool(const char *when)
 	char text[400];
 	int n;
 
-	/* Perhaps nobody needed what it held. */
-	adit__share_look(fs);
-	wait_for_inherited();
+	/* Perhaps nobody needed what the dead held. */
+	settle_pool();
 	n = adit__check_quiet(fs, text, sizeof text);
 	if (n != 0) {
 		fail(when, n, 0);
@@ -255,14 +254,16 @@ void judge_pool(const char *when)
 	judge_space(fs);
 }
 
-void judge_end(unsigned act, bool killed)
+void judge_end(unsigned act, bool killed, bool reopen)
 {
 	struct left now;
 
-	close_it();
-	open_it();
-	judge_files(act, killed);
-	judge_pool("check by the next one");
+	if (reopen) {
+		close_it();
+		open_it();
+		judge_files(act, killed);
+		judge_pool("check by the next one");
+	}
 	now = remove_all();
 	if (now.free != empty_pool.free)
 		fail("blocks are lost", (long long)now.free, (long long)empty_pool.free);

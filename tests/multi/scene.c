@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "media/record.h"
@@ -112,11 +113,16 @@ static void meet_fate(void)
 		kill(getpid(), SIGKILL);
 }
 
-static void on_trap(int signal)
+static void on_trap(int signal, siginfo_t *info, void *context)
 {
-	(void)signal;
-	if (++instructions == last)
-		meet_fate();
+	(void)signal, (void)info;
+	if (++instructions < last)
+		return;
+	meet_fate();
+	/* Stopped, and woken: no further step is of interest. */
+#if defined(__x86_64__)
+	((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~0x100ll;
+#endif
 }
 
 /* Not a function: it would trap on its way out, too, which does not matter, but on its way in it must not. */
@@ -149,10 +155,12 @@ static void at_step(void)
 
 static void set_trap(struct moment at, enum fate how)
 {
+	const struct sigaction action = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO};
+
 	fate = how;
 	last = at.further;
 	instructions = 0;
-	signal(SIGTRAP, on_trap);
+	sigaction(SIGTRAP, &action, NULL);
 	adit__trap = at_step;
 	adit__trap_at = at.step == NEVER ? 0 : adit__step + at.step;
 }
@@ -227,30 +235,38 @@ pid_t victim(unsigned act, struct moment at, enum fate how)
 	return pid;
 }
 
+/* SIGTRAP: it was stepped through where all signals are blocked (a thread is made). */
+static bool was_killed(int status)
+{
+	return WIFSIGNALED(status) && (WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGTRAP);
+}
+
 bool reap(pid_t pid)
 {
 	int status = 0;
 
 	if (waitpid(pid, &status, 0) != pid)
 		fail("wait", errno, 0);
-	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+	if (was_killed(status))
 		return true;
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
 		fail("a process ended so", status, 0);
 	return false;
 }
 
-bool reap_stopped(pid_t pid)
+enum end reap_stopped(pid_t pid)
 {
 	int status = 0;
 
 	if (waitpid(pid, &status, WUNTRACED) != pid)
 		fail("wait", errno, 0);
 	if (WIFSTOPPED(status))
-		return true;
+		return END_STOPPED;
+	if (was_killed(status))
+		return END_KILLED;
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
 		fail("a process ended so", status, 0);
-	return false;
+	return END_EXITED;
 }
 
 pid_t helper(void (*prepare)(void), void (*work)(void), uint64_t dies_at)

@@ -76,20 +76,22 @@ void say(int *flag);
 pid_t helper(void (*prepare)(void), void (*work)(void), uint64_t dies_at);
 /* True: killed.  Any other end than exit(0) is a failure. */
 bool reap(pid_t pid);
-/* It is stopped.  False: it came to its end first. */
-bool reap_stopped(pid_t pid);
+/* Of who was to be stopped: that, or its end came first. */
+enum end { END_STOPPED, END_KILLED, END_EXITED };
+enum end reap_stopped(pid_t pid);
 
 /* Work that needs whatever somebody may have held; each of those who live at a time has a number below PEERS. */
 void work_on(unsigned me);
-/* What was inherited is finished. */
-void wait_for_inherited(void);
+/* The dead are looked after, and what they had begun is finished. */
+void settle_pool(void);
 
 extern const char *const held_files[HELD_FILES];
 extern struct left empty_pool; /* when all of it was removed and nobody had died */
 /* The pool is open here: files are as before or as after; not killed: as after. */
 void judge_files(unsigned act, bool killed);
 void judge_pool(const char *when);
-/* Closed and opened again, it is still right; emptied, it has as much space as one in which nobody died.  Closes. */
-void judge_end(unsigned act, bool killed);
+/* Closed and opened again, if so wanted, it is still right; emptied, it has as much space as one in which nobody died.
+ * Closes. */
+void judge_end(unsigned act, bool killed, bool reopen);
 
 #endif

@@ -27,7 +27,6 @@
 
 #include "proof.h"
 #include "scene.h"
-#include "share/participant.h"
 
 #define TIMEOUT 120u /* of one scene: it hangs */
 
@@ -88,13 +87,12 @@ static void peers_work(const struct scene *s)
 		(void)reap(others[i]);
 	judge_files(s->act, killed);
 	judge_pool("check by the other one");
-	judge_end(s->act, killed);
+	judge_end(s->act, killed, s->random & 4);
 }
 
 static void help(void)
 {
-	adit__share_look(adit__pool_fs(pool));
-	wait_for_inherited();
+	settle_pool();
 	work_on(1);
 }
 
@@ -124,7 +122,7 @@ static void helper_dies(const struct scene *s)
 	work_on(0);
 	judge_files(s->act, killed);
 	judge_pool("check by the third");
-	judge_end(s->act, killed);
+	judge_end(s->act, killed, s->random & 4);
 }
 
 static void open_and_work(void)
@@ -152,7 +150,7 @@ static void opener_dies(const struct scene *s)
 	if (reap(other))
 		fail("it was not to be killed", 0, 0);
 	judge_pool("check by the next opener");
-	judge_end(s->act, killed);
+	judge_end(s->act, killed, s->random & 4);
 }
 
 /* Somebody else, who is killed in the middle of something while one is stopped. */
@@ -179,10 +177,29 @@ static bool is_inside(const struct adit_fs *fs, pid_t pid)
 	return false;
 }
 
+/* While one is stopped in a call: nothing is repaired under its hands. */
+static void stands_still(const struct scene *s, pid_t one, uint32_t before)
+{
+	usleep(s->random % 8 == 0 ? 250000 : 20000);
+	if (repairs() != before)
+		fail("repaired beside somebody who is in a call", repairs(), before);
+	if (!is_inside(adit__pool_fs(pool), one))
+		fail("the call of the stopped one was taken away", 0, 0);
+}
+
+static void both_end(pid_t dead, pid_t worker)
+{
+	if (!reap(dead))
+		fail("who was to be killed lives", 0, 0);
+	if (reap(worker))
+		fail("who was to live is dead", 0, 0);
+}
+
 static void stopped(const struct scene *s)
 {
 	pid_t one, worker, dead;
 	uint32_t before;
+	enum end end;
 	bool inside;
 
 	open_it();
@@ -193,32 +210,23 @@ static void stopped(const struct scene *s)
 	one = victim(s->act, s->at, FATE_STOPS);
 	wait_for(&stage->ready[PEERS]);
 	say(&stage->go);
-	if (!reap_stopped(one)) {
-		one = 0; /* it had fewer steps this time */
-		inside = false;
-	} else {
-		inside = is_inside(adit__pool_fs(pool), one);
-	}
+	end = reap_stopped(one);
+	inside = end == END_STOPPED && is_inside(adit__pool_fs(pool), one);
 	say(&stage->helper_go);
-	if (inside) {
-		usleep(s->random % 8 == 0 ? 250000 : 20000);
-		/* The dead one is dead or waits as well; nothing is repaired under the hands of the stopped one. */
-		if (repairs() != before)
-			fail("repaired beside somebody who is in a call", repairs(), before);
-		if (!is_inside(adit__pool_fs(pool), one))
-			fail("the call of the stopped one was taken away", 0, 0);
-	} else if (!reap(dead) || reap(worker)) {
-		fail("who waits for somebody who is in no call?", 0, 0);
-	}
-	if (one)
+	if (inside)
+		stands_still(s, one, before);
+	else
+		both_end(dead, worker); /* nobody waits for somebody who is in no call */
+	if (end == END_STOPPED) {
 		kill(one, SIGCONT);
-	if (inside && (!reap(dead) || reap(worker)))
-		fail("the dead one lives, or the living one is dead", 0, 0);
-	if (one && reap(one))
-		fail("the stopped one is dead", 0, 0);
-	judge_files(s->act, false);
+		if (reap(one))
+			fail("the stopped one is dead", 0, 0);
+	}
+	if (inside)
+		both_end(dead, worker);
+	judge_files(s->act, end == END_KILLED);
 	judge_pool("check beside");
-	judge_end(s->act, false);
+	judge_end(s->act, end == END_KILLED, s->random & 4);
 }
 
 static void run_scene(const struct scene *s)
