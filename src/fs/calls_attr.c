@@ -195,11 +195,20 @@ int adit_access(struct adit_pool *pool, const char *path, int mode)
 #endif
 #define ST_VALID 0x20
 
-static void fill_statfs(struct adit_pool *pool, struct statfs *out)
+static int count_free(struct adit_fs *fs, struct adit_statfs *out)
+{
+	adit__core_statfs(fs, out);
+	return 0;
+}
+
+static int fill_statfs(struct adit_pool *pool, struct statfs *out)
 {
 	struct adit_statfs s;
+	int rc;
 
-	adit__core_statfs(pool->fs, &s);
+	ADIT_GUARD(pool, rc, count_free(pool->fs, &s));
+	if (rc != 0)
+		return rc;
 	*out = (struct statfs){
 		.f_type = ADIT_STATFS_MAGIC,
 		.f_bsize = ADIT_BLOCK,
@@ -213,6 +222,7 @@ static void fill_statfs(struct adit_pool *pool, struct statfs *out)
 		.f_flags = ST_VALID | ST_NOATIME | (pool->fs->read_only ? ST_RDONLY : 0),
 	};
 	memcpy(&out->f_fsid, &pool->fsid, sizeof out->f_fsid);
+	return 0;
 }
 
 int adit_statfs(struct adit_pool *pool, const char *path, struct statfs *out)
@@ -220,9 +230,7 @@ int adit_statfs(struct adit_pool *pool, const char *path, struct statfs *out)
 	struct adit_attr attr;
 	int rc = attr_at(pool, AT_FDCWD, path, true, 0, &attr);
 
-	if (rc == 0)
-		fill_statfs(pool, out);
-	return rc;
+	return rc == 0 ? fill_statfs(pool, out) : rc;
 }
 
 int adit_fstatfs(struct adit_pool *pool, int fd, struct statfs *out)
@@ -231,8 +239,7 @@ int adit_fstatfs(struct adit_pool *pool, int fd, struct statfs *out)
 
 	if (!adit__peek(&pool->fds, fd, &peek))
 		return -EBADF;
-	fill_statfs(pool, out);
-	return 0;
+	return fill_statfs(pool, out);
 }
 
 /* ---- changing attributes --------------------------------------------------------------------- */

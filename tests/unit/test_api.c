@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 /* ---- mkfs ------------------------------------------------------------------------------------ */
@@ -341,6 +342,24 @@ static void test_truncated_away(void **unused)
 	assert_true(errors > 0);
 	(void)adit_pread(a.pool, fd, big, sizeof big, 0);
 	assert_true(a.reports > 0);
+	(void)adit_close(a.pool);
+	unlink(a.path);
+}
+
+/* What statfs counts lies in the pool, too. */
+static void test_statfs_of_lost_pool(void **unused)
+{
+	struct statfs st;
+	struct api a;
+	int fd;
+
+	(void)unused;
+	api_make(&a, 32 * MIB);
+	fd = api_open(&a, "/f", O_RDWR | O_CREAT);
+	assert_int_equal(adit_fstatfs(a.pool, fd, &st), 0);
+	assert_int_equal(truncate(a.path, 0), 0);
+	assert_int_equal(adit_fstatfs(a.pool, fd, &st), -EIO);
+	assert_int_equal(adit_statfs(a.pool, "/", &st), -EIO);
 	(void)adit_close(a.pool);
 	unlink(a.path);
 }
@@ -709,6 +728,7 @@ int main(void)
 		cmocka_unit_test(test_crash_and_copy),
 		cmocka_unit_test(test_direct_access),
 		cmocka_unit_test(test_truncated_away),
+		cmocka_unit_test(test_statfs_of_lost_pool),
 		cmocka_unit_test(test_stopped_pool_shows_nothing),
 		cmocka_unit_test(test_stopped_pool_turns_away_who_waited),
 		cmocka_unit_test(test_numbers),
