@@ -116,12 +116,34 @@ int adit_mkfs_fd(int fd, const struct adit_mkfs_options *options);
 #define ADIT_OPEN_NO_RECOVERY 2u /* with RDONLY: do not even look at the log (what a crash left) */
 #define ADIT_OPEN_ATOMIC 4u	 /* every write as if with RWF_ATOMIC */
 
+/*
+ * Stray stores. The pool is mapped into the program, so a wild pointer can change it without any call. With
+ * protection, such a store gets SIGSEGV instead:
+ *
+ *  - KEYS (pkeys(7)): a thread can store to the pool only inside its own calls. A call that changes something
+ *    costs some tens of nanoseconds more, one that only looks next to nothing. Takes one of the process's
+ *    fifteen keys, for all pools, until it exits.
+ *  - MPROTECT: for CPUs without keys. The mapping is writable while any thread's call is under way, for all of
+ *    them; two mprotect(2) a call, which cost microseconds to milliseconds, the more pages of the pool are in use.
+ *
+ * Not kept away: what the program lets a call store (a read into memory of the pool), writes through
+ * /proc/self/mem and by other processes, stray stores in the report callback. With keys, pointers of
+ * adit_direct_access can be read by a thread that was there before the pool was opened, and by a signal handler,
+ * after a call of its own.
+ */
+#define ADIT_PROTECT_DEFAULT 0 /* what the environment variable ADIT_PROTECT says: off, keys, mprotect; else off */
+#define ADIT_PROTECT_OFF 1
+#define ADIT_PROTECT_KEYS 2
+#define ADIT_PROTECT_MPROTECT 3
+
 struct adit_open_options {
 	unsigned flags;	       /* ADIT_OPEN_* */
 	int assume;	       /* ADIT_ASSUME_* */
 	adit_report_fn report; /* NULL: lines go to stderr */
 	void *report_ctx;
-	uint64_t reserved[4]; /* zero */
+	int protect;	      /* ADIT_PROTECT_* */
+	int reserved0;	      /* zero */
+	uint64_t reserved[3]; /* zero */
 };
 
 /*
@@ -141,7 +163,9 @@ struct adit_open_options {
  * -EOPNOTSUPP	a version or an incompatible feature that this library does not know (reported by name)
  * -EROFS	a read-only-compatible feature that it does not know, and RDONLY was not asked for;
  *		or the file is not writable and recovery is needed
- * -EINVAL	unknown flags
+ * -EOPNOTSUPP	also: protection by keys was asked for, and the CPU or the kernel has none (reported)
+ * -ENOSPC	the same, and the program uses all keys itself
+ * -EINVAL	unknown flags or protection
  */
 int adit_open(const char *path, const struct adit_open_options *options, struct adit_pool **out);
 int adit_open_fd(int fd, const struct adit_open_options *options, struct adit_pool **out);
@@ -181,7 +205,9 @@ struct adit_pool_info {
 	int map_sync;		   /* mapped with MAP_SYNC */
 	uint64_t page_bytes;	   /* smallest page of the mapping */
 	uint64_t open_files;	   /* descriptors in use */
-	uint64_t reserved[8];
+	int protection;		   /* ADIT_PROTECT_*, never DEFAULT */
+	int keys_supported;	   /* could it be KEYS here? */
+	uint64_t reserved[7];
 };
 int adit_info(struct adit_pool *pool, struct adit_pool_info *out);
 

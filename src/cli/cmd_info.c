@@ -20,6 +20,18 @@ const char *cli_uuid_text(char *buf, const uint8_t uuid[16])
 	return buf;
 }
 
+static const char *protection_name(int protection)
+{
+	switch (protection) {
+	case ADIT_PROTECT_KEYS:
+		return "keys";
+	case ADIT_PROTECT_MPROTECT:
+		return "mprotect";
+	default:
+		return "off";
+	}
+}
+
 json_t *cli_info_json(const char *path, const struct adit_pool_info *info)
 {
 	json_t *o = json_object();
@@ -50,6 +62,8 @@ json_t *cli_info_json(const char *path, const struct adit_pool_info *info)
 	cli_json_bytes(o, "medium", info->medium);
 	json_object_set_new(o, "map_sync", json_boolean(info->map_sync));
 	cli_json_int(o, "page_bytes", info->page_bytes);
+	cli_json_bytes(o, "protection", protection_name(info->protection));
+	json_object_set_new(o, "protection_keys", json_boolean(info->keys_supported));
 	return o;
 }
 
@@ -65,6 +79,18 @@ static const char *domain_meaning(int domain)
 		return "survives power failure by msync of the page cache";
 	default:
 		return "survives processes, not power failure";
+	}
+}
+
+static const char *protection_meaning(int protection)
+{
+	switch (protection) {
+	case ADIT_PROTECT_KEYS:
+		return "blocked by protection keys";
+	case ADIT_PROTECT_MPROTECT:
+		return "blocked by mprotect";
+	default:
+		return "not blocked";
 	}
 }
 
@@ -101,6 +127,8 @@ static void print_info(const char *path, const struct adit_pool_info *info)
 	printf("%-19s %s%s: %s\n", "persistence domain", info->domain_name,
 	       info->domain_assumed ? " (assumed)" : "", domain_meaning(info->domain));
 	printf("%-19s %s\n", "flush", info->flush_name);
+	printf("%-19s %s; this CPU has %s\n", "stray stores", protection_meaning(info->protection),
+	       info->keys_supported ? "protection keys" : "no protection keys");
 	printf("%-19s incarnation %" PRIu64 "; the last user %s\n", "history", info->incarnation,
 	       info->was_clean ? "closed it" : "crashed");
 }

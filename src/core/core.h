@@ -57,6 +57,8 @@ struct adit_env {
 	/* This thread's slot for the operation under way (op.c sets it at begin, clears it at end), so
 	 * that whoever jumps out of one after a media fault can end it. */
 	struct adit_op **(*current_op)(void);
+	/* Of a pool whose pm.guarded is set: this thread's stores follow, until its call is over. */
+	void (*stores)(const struct adit_fs *);
 	/* One line, without newline: which structure, where, why. */
 	void (*report)(void *ctx, const char *format, ...) ADIT_PRINTF(2, 3);
 };

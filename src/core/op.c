@@ -351,6 +351,8 @@ bool adit__trylock_inode(struct adit_op *op, uint64_t ino, bool exclusive)
 
 void adit__op_begin(struct adit_op *op, struct adit_fs *fs)
 {
+	if (ADIT_UNLIKELY(fs->pm.guarded))
+		fs->env->stores(fs);
 	op->fs = fs;
 	op->cs = NULL;
 	op->held = take_slot(fs);

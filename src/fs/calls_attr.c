@@ -52,7 +52,7 @@ static int attr_at(struct adit_pool *pool, int dirfd, const char *path, bool fol
 
 	if (rc != 0)
 		return rc;
-	ADIT_GUARD(pool, rc, adit__walk_attr(&w, follow, out));
+	ADIT_GUARD_READ(pool, rc, adit__walk_attr(&w, follow, out));
 	adit__walk_end(&w);
 	return rc;
 }
@@ -65,7 +65,7 @@ static int attr_of_fd(struct adit_pool *pool, int fd, struct adit_attr *out)
 
 	if (!adit__peek(&pool->fds, fd, &peek))
 		return -EBADF;
-	ADIT_GUARD(pool, rc, adit__getattr(pool->fs, peek.ino, out));
+	ADIT_GUARD_READ(pool, rc, adit__getattr(pool->fs, peek.ino, out));
 	return adit__peek_still(&peek) ? rc : -EBADF;
 }
 
@@ -206,7 +206,7 @@ static int fill_statfs(struct adit_pool *pool, struct statfs *out)
 	struct adit_statfs s;
 	int rc;
 
-	ADIT_GUARD(pool, rc, count_free(pool->fs, &s));
+	ADIT_GUARD_READ(pool, rc, count_free(pool->fs, &s));
 	if (rc != 0)
 		return rc;
 	*out = (struct statfs){

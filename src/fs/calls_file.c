@@ -82,7 +82,7 @@ off_t adit_lseek(struct adit_pool *pool, int fd, off_t offset, int whence)
 	if (!(slot->access & ADIT_FD_PATH)) {
 		s = (struct seeking){pool, slot->file, offset, whence};
 		position = adit__position_lock(slot->file);
-		ADIT_GUARD(pool, rc, seek_locked(&s));
+		ADIT_GUARD_READ(pool, rc, seek_locked(&s));
 		adit__position_unlock(position);
 	}
 	(void)adit__fd_put(pool, slot);

@@ -314,7 +314,7 @@ static ADIT_NOINLINE int may_change_append(struct adit_pool *pool, const struct 
 	struct adit_attr attr;
 	int rc;
 
-	ADIT_GUARD(pool, rc, adit__getattr(pool->fs, file->ino, &attr));
+	ADIT_GUARD_READ(pool, rc, adit__getattr(pool->fs, file->ino, &attr));
 	return rc == 0 && attr.flags & ADIT_IFLAG_APPEND ? -EPERM : rc;
 }
 
@@ -382,7 +382,7 @@ int adit_name_to_handle_at(struct adit_pool *pool, int dirfd, const char *path,
 	rc = adit__walk_begin(&w, pool, dirfd, path, flags & AT_EMPTY_PATH ? ADIT_WALK_EMPTY : 0);
 	if (rc != 0)
 		return rc;
-	ADIT_GUARD(pool, rc, adit__walk_attr(&w, flags & AT_SYMLINK_FOLLOW, &attr));
+	ADIT_GUARD_READ(pool, rc, adit__walk_attr(&w, flags & AT_SYMLINK_FOLLOW, &attr));
 	adit__walk_end(&w);
 	if (rc == 0)
 		*out = (struct adit_handle){attr.ino, attr.generation, 0};

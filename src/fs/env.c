@@ -130,6 +130,17 @@ static struct adit_op **env_current_op(void)
 	return &adit__current_op;
 }
 
+/* In a call that promised only to look (ADIT_GUARD_READ). */
+static void env_stores(const struct adit_fs *fs)
+{
+	struct adit_sigbus_frame *frame = adit__sigbus_top;
+
+	while (frame != NULL && frame->media != fs->pm.priv)
+		frame = frame->prev;
+	if (frame != NULL)
+		adit__allow_stores(frame);
+}
+
 static ADIT_PRINTF(2, 3) void env_report(void *ctx, const char *format, ...)
 {
 	const struct adit_reporter *to = ctx;
@@ -161,5 +172,6 @@ const struct adit_env adit__env = {
 	.readable = env_readable,
 	.thread_hint = env_thread_hint,
 	.current_op = env_current_op,
+	.stores = env_stores,
 	.report = env_report,
 };

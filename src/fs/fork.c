@@ -277,6 +277,12 @@ static int become(struct adit_pool *pool, struct adit_fork *f)
 	return 0;
 }
 
+static int forget_operations(struct adit_pool *pool)
+{
+	adit__forget_operations(pool->fs);
+	return 0;
+}
+
 static void child_pool(struct adit_pool *pool)
 {
 	struct adit_fork *f = pool->fork;
@@ -291,7 +297,7 @@ static void child_pool(struct adit_pool *pool)
 		pool->lock_fd = f->fd;
 		ADIT_GUARD(pool, rc, become(pool, f));
 	} else {
-		adit__forget_operations(pool->fs);
+		ADIT_GUARD(pool, rc, forget_operations(pool));
 	}
 	(void)rc;
 	if (f == NULL)

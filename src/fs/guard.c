@@ -40,7 +40,7 @@ static void give_up(struct adit_fs *fs, struct adit_op *op)
 
 int adit__after_fault(struct adit_pool *pool, const struct adit_sigbus_frame *frame)
 {
-	struct adit_sigbus_frame again;
+	struct adit_sigbus_frame again, last;
 	uint64_t offset = (uint64_t)((uint8_t *)frame->fault_addr - pool->media.pm.base);
 
 	/* Not through pool->fs: it may be the open that failed. */
@@ -50,8 +50,13 @@ int adit__after_fault(struct adit_pool *pool, const struct adit_sigbus_frame *fr
 	if (!in_operation)
 		return -EIO;
 	if (ADIT_SIGBUS_TRY(&again, &pool->media)) {
-		give_up(pool->fs, &faulted);
+		if (!ADIT_SIGBUS_TRY(&last, &pool->media)) {
+			adit__allow_stores(&last);
+			give_up(pool->fs, &faulted);
+			ADIT_SIGBUS_END(&last);
+		}
 	} else {
+		adit__allow_stores(&again);
 		adit__op_abort(&faulted);
 		ADIT_SIGBUS_END(&again);
 	}

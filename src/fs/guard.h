@@ -21,13 +21,15 @@ int adit__let_go(struct adit_pool *pool, struct adit_hold *);
 /* Ends the operation that the fault interrupted; returns -EIO. */
 int adit__after_fault(struct adit_pool *pool, const struct adit_sigbus_frame *frame);
 
-#define ADIT_GUARD(pool, result, work)                                          \
+/* allow: what is allowed beyond reading, see below. */
+#define ADIT_GUARD_WITH(pool, result, allow, work)                              \
 	do {                                                                    \
 		struct adit_sigbus_frame guard_;                                \
                                                                                 \
-		if (ADIT_SIGBUS_TRY(&guard_, &(pool)->media)) {                         \
+		if (ADIT_SIGBUS_TRY(&guard_, &(pool)->media)) {                 \
 			(result) = adit__after_fault((pool), &guard_);          \
 		} else {                                                        \
+			allow;                                                  \
 			/* A stopped pool holds half a change: nobody may look.  */ \
 			if ((pool)->fs != NULL && adit__has_stopped((pool)->fs))   \
 				(result) = -EIO;                                \
@@ -36,5 +38,12 @@ int adit__after_fault(struct adit_pool *pool, const struct adit_sigbus_frame *fr
 			ADIT_SIGBUS_END(&guard_);                               \
 		}                                                               \
 	} while (0)
+
+#define ADIT_GUARD(pool, result, work) \
+	ADIT_GUARD_WITH(pool, result, adit__allow_stores(&guard_), work)
+
+/* For calls that mostly only look: in a protected pool, stores are allowed when an operation begins
+ * (adit_env.stores), which costs those nothing that need none. */
+#define ADIT_GUARD_READ(pool, result, work) ADIT_GUARD_WITH(pool, result, (void)0, work)
 
 #endif

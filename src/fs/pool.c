@@ -17,6 +17,7 @@
 #include "core/file.h"
 #include "fs/fork.h"
 #include "fs/guard.h"
+#include "media/protect.h"
 #include "share/participant.h"
 
 /* st_dev: an unused major number, and the pool's own minor. */
@@ -99,11 +100,17 @@ static ADIT_NOINLINE int open_guarded(struct adit_pool *pool, unsigned flags)
 	return rc;
 }
 
+_Static_assert((int)ADIT_PROTECT_OFF + ADIT_PROTECTION_KEYS == ADIT_PROTECT_KEYS &&
+		       (int)ADIT_PROTECT_OFF + ADIT_PROTECTION_MPROTECT == ADIT_PROTECT_MPROTECT,
+	       "one is used for the other");
+
 static int check_options(const struct adit_open_options *o)
 {
 	if (o->flags & ~(ADIT_OPEN_RDONLY | ADIT_OPEN_NO_RECOVERY | ADIT_OPEN_ATOMIC) ||
 	    (o->flags & ADIT_OPEN_NO_RECOVERY && !(o->flags & ADIT_OPEN_RDONLY)) ||
-	    o->assume < ADIT_ASSUME_AUTO || o->assume > ADIT_ASSUME_PROCESS)
+	    o->assume < ADIT_ASSUME_AUTO || o->assume > ADIT_ASSUME_PROCESS ||
+	    o->protect < ADIT_PROTECT_DEFAULT || o->protect > ADIT_PROTECT_MPROTECT ||
+	    o->reserved0 != 0)
 		return -EINVAL;
 	for (unsigned i = 0; i < sizeof o->reserved / sizeof o->reserved[0]; i++) {
 		if (o->reserved[i] != 0)
@@ -161,12 +168,31 @@ static int open_shared(struct adit_pool *pool, unsigned flags)
 	return rc;
 }
 
+static int protect(struct adit_pool *pool, int told)
+{
+	enum adit_protection how = ADIT_PROTECTION_NONE;
+	int rc;
+
+	if (told != ADIT_PROTECT_DEFAULT)
+		how = (enum adit_protection)(told - ADIT_PROTECT_OFF);
+	else if (adit__protection_wanted(&how) != 0) {
+		adit__env.report(&pool->reporter, "ADIT_PROTECT may be off, keys or mprotect");
+		return -EINVAL;
+	}
+	rc = adit__protect(&pool->media, how);
+	if (rc == -EOPNOTSUPP)
+		adit__env.report(&pool->reporter, "this CPU or kernel has no protection keys, which were asked for");
+	return rc;
+}
+
 /* The medium is open and ours to close; the pool's memory too. */
 static int open_medium(struct adit_pool *pool, const struct adit_open_options *o)
 {
 	bool apart = o->flags & ADIT_OPEN_RDONLY;
-	int rc = apart ? open_apart(pool, o->flags) : open_lock_fd(pool);
+	int rc = protect(pool, o->protect);
 
+	if (rc == 0)
+		rc = apart ? open_apart(pool, o->flags) : open_lock_fd(pool);
 	if (rc == 0 && !apart)
 		rc = open_shared(pool, o->flags);
 	if (rc != 0)
@@ -311,7 +337,7 @@ static bool has_stopped(struct adit_pool *pool)
 {
 	int rc;
 
-	ADIT_GUARD(pool, rc, stopped(pool->fs));
+	ADIT_GUARD_READ(pool, rc, stopped(pool->fs));
 	return rc != 0;
 }
 
@@ -379,6 +405,8 @@ static void info_of_medium(const struct adit_media *m, struct adit_pool_info *ou
 	snprintf(out->medium, sizeof out->medium, "%s", m->kind);
 	out->map_sync = m->map_sync;
 	out->page_bytes = m->page_size;
+	out->protection = ADIT_PROTECT_OFF + (int)m->protection;
+	out->keys_supported = adit__cpu_has_keys();
 }
 
 /* Counters lie in the pool: of a stopped one they are 0. */
@@ -401,7 +429,7 @@ int adit_info(struct adit_pool *pool, struct adit_pool_info *out)
 	*out = (struct adit_pool_info){0};
 	info_of_format(fs, out);
 	info_of_medium(&pool->media, out);
-	ADIT_GUARD(pool, rc, info_of_use(fs, out));
+	ADIT_GUARD_READ(pool, rc, info_of_use(fs, out));
 	(void)rc;
 	out->was_clean = pool->was_clean;
 	out->read_only = fs->read_only;
@@ -413,5 +441,10 @@ int adit_info(struct adit_pool *pool, struct adit_pool_info *out)
 int adit_direct_access(struct adit_pool *pool, uint64_t offset, uint64_t len_bytes, void **addr,
 		       uint64_t *contiguous)
 {
+	struct adit_sigbus_frame frame;
+
+	/* This thread may read from here on. Nothing is touched, so nothing jumps. */
+	adit__sigbus_push(&frame, &pool->media);
+	adit__sigbus_pop(&frame);
 	return adit__media_direct_access(&pool->media, offset, len_bytes, addr, contiguous);
 }

@@ -3,7 +3,7 @@
  * media.h - opening a pool's medium: mapping, persistence domain, locks, bad ranges.
  *
  * Neighbours: pmem.h (stores, flushes and fences on the mapping), sigbus.h (poison and truncated
- * files), flush.h (the instructions). All functions return 0 or -errno.
+ * files), protect.h (stray stores), flush.h (the instructions). All functions return 0 or -errno.
  */
 #ifndef ADIT_MEDIA_MEDIA_H
 #define ADIT_MEDIA_MEDIA_H
@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "media/pmem.h"
+#include "media/protect.h"
 
 /* How far a flush and a fence carry: docs/design.md, "Media and persistence domains". */
 enum adit_domain {
@@ -48,6 +49,9 @@ struct adit_media {
 	const struct adit_flush_variant *variant; /* set at open; a test may set another */
 	uint64_t notes_id;			  /* file domain, flush.c */
 	unsigned notes_slot;
+	enum adit_protection protection; /* protect.h; the rest of it with mprotect only: */
+	unsigned inside, inside_forks;	 /* frames that may store */
+	uint64_t windows;		 /* how often one began to */
 };
 
 /*

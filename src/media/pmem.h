@@ -49,6 +49,7 @@ struct adit_pm {
 	uint64_t size_bytes; /* bytes that may be touched */
 	const struct adit_pm_ops *ops;
 	void *priv; /* of whoever set ops */
+	bool guarded; /* may be stored to only by who said so: adit_env.stores */
 };
 
 #ifdef ADIT_RECORD

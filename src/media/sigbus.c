@@ -74,6 +74,19 @@ static void before_jump(void)
 		hook();
 }
 
+/* The frames down to this one end, and with them what they may do. */
+static void unwind(struct adit_sigbus_frame *to)
+{
+	struct adit_sigbus_frame *frame = adit__sigbus_top;
+
+	adit__sigbus_top = to->prev;
+	for (;; frame = frame->prev) {
+		adit__protect_after_fault(frame);
+		if (frame == to)
+			return;
+	}
+}
+
 static void on_sigbus(int sig, siginfo_t *info, void *context)
 {
 	struct adit_sigbus_frame *frame;
@@ -88,7 +101,7 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 	for (frame = adit__sigbus_top; frame != NULL && fault; frame = frame->prev) {
 		if (frame->media != NULL && holds(frame->media, info->si_addr)) {
 			frame->fault_addr = info->si_addr;
-			adit__sigbus_top = frame->prev;
+			unwind(frame);
 			passing = false;
 			before_jump();
 			/* The frame saved no mask: what the handler blocked, it gives back. */

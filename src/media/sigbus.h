@@ -8,6 +8,7 @@
  *		... came here by a fault at frame.fault_addr; the frame is already ended ...
  *		return -EIO;
  *	}
+ *	adit__allow_stores(&frame);	left out by who only reads
  *	... loads and stores on the pool ...
  *	ADIT_SIGBUS_END(&frame);
  *
@@ -23,14 +24,19 @@
 
 #include <setjmp.h>
 #include <stddef.h>
+#include <stdint.h>
 
-struct adit_media;
+#include "media/media.h"
 
 struct adit_sigbus_frame {
 	sigjmp_buf env;
 	struct adit_media *media;
 	struct adit_sigbus_frame *prev;
 	void *fault_addr; /* valid after a fault */
+	/* protect.h */
+	enum adit_protection protection; /* of the medium, or of one whose frame is around this one */
+	uint32_t rights;		 /* when it began */
+	bool stores;			 /* adit__allow_stores */
 };
 
 extern _Thread_local struct adit_sigbus_frame *adit__sigbus_top
@@ -50,6 +56,12 @@ static inline void adit__sigbus_push(struct adit_sigbus_frame *frame, struct adi
 	frame->media = media;
 	frame->fault_addr = NULL;
 	frame->prev = adit__sigbus_top;
+	frame->protection = media != NULL ? media->protection : ADIT_PROTECTION_NONE;
+	frame->stores = false;
+	if (frame->protection == ADIT_PROTECTION_NONE && frame->prev != NULL)
+		frame->protection = frame->prev->protection;
+	if (__builtin_expect(frame->protection != ADIT_PROTECTION_NONE, 0))
+		adit__protect_enter(frame);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	adit__sigbus_top = frame;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -59,6 +71,15 @@ static inline void adit__sigbus_pop(struct adit_sigbus_frame *frame)
 {
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	adit__sigbus_top = frame->prev;
+	if (__builtin_expect(frame->stores, 0))
+		adit__protect_leave(frame);
+}
+
+/* Of a protected medium (protect.h): until the frame ends, this thread stores to it. */
+static inline void adit__allow_stores(struct adit_sigbus_frame *frame)
+{
+	if (__builtin_expect(frame->media->protection != ADIT_PROTECTION_NONE, 0))
+		adit__protect_open(frame);
 }
 
 #define ADIT_SIGBUS_TRY(frame, media)                                                              \

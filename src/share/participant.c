@@ -134,6 +134,17 @@ static void bury(struct adit_fs *fs)
 			__atomic_store_n(&fs->participants[i].owner, 0, __ATOMIC_RELEASE);
 }
 
+static void stop_guarded(struct adit_fs *fs)
+{
+	struct adit_sigbus_frame frame;
+
+	if (!ADIT_SIGBUS_TRY(&frame, (struct adit_media *)fs->pm.priv)) {
+		adit__allow_stores(&frame);
+		adit__stop(fs);
+		ADIT_SIGBUS_END(&frame);
+	}
+}
+
 /* Media errors in what we do for others: the pool stops, as it would have for them. */
 #define GUARDED(fs, work)                                                             \
 	do {                                                                          \
@@ -141,8 +152,9 @@ static void bury(struct adit_fs *fs)
                                                                                       \
 		if (ADIT_SIGBUS_TRY(&frame_, (struct adit_media *)(fs)->pm.priv)) {   \
 			adit__report((fs), "media error while repairing: pool stopped"); \
-			adit__stop(fs);                                               \
+			stop_guarded(fs);                                             \
 		} else {                                                              \
+			adit__allow_stores(&frame_);                                  \
 			work;                                                         \
 			ADIT_SIGBUS_END(&frame_);                                     \
 		}                                                                     \

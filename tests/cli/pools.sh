@@ -96,6 +96,10 @@ test_info_and_df() {
     ok adit info p.adit; says process; says tmpfs || true
     ok adit --assume memory info p.adit; says 'memory (assumed)'
     ok adit info --assume=cpu-cache p.adit; says 'cpu-cache (assumed)'
+    ok adit info p.adit; says 'not blocked'
+    ok env ADIT_PROTECT=mprotect adit info p.adit; says ' blocked by mprotect'
+    ok env ADIT_PROTECT=mprotect adit info --json p.adit; eq "$(json 'd["protection"]')" mprotect
+    run env ADIT_PROTECT=always adit info p.adit; is 1; complains 'ADIT_PROTECT may be'
     ok adit info --json p.adit
     eq "$(json 'd["domain_assumed"], d["was_clean"], d["block_bytes"]')" '(False, True, 4096)'
     ok adit --json --assume=memory info p.adit

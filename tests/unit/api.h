@@ -22,6 +22,8 @@
 #include <unistd.h>
 
 #include "adit/adit.h"
+#include "fs/pool.h"
+#include "media/sigbus.h"
 
 #define MIB (1ull << 20)
 
@@ -117,6 +119,18 @@ static inline int api_open(struct api *a, const char *name, int flags)
 
 	assert_true(fd >= 0);
 	return fd;
+}
+
+/* For stores of a test's own, which a protected pool (ADIT_PROTECT) would not take. */
+static inline void api_stores_begin(struct api *a, struct adit_sigbus_frame *frame)
+{
+	adit__sigbus_push(frame, &a->pool->media);
+	adit__allow_stores(frame);
+}
+
+static inline void api_stores_end(struct adit_sigbus_frame *frame)
+{
+	adit__sigbus_pop(frame);
 }
 
 static inline uint64_t api_random(uint64_t *state)

@@ -369,6 +369,7 @@ static void test_statfs_of_lost_pool(void **unused)
 static void test_stopped_pool_shows_nothing(void **unused)
 {
 	struct adit_open_options o = {0};
+	struct adit_sigbus_frame frame;
 	char byte[1];
 	struct stat st;
 	struct api a;
@@ -378,7 +379,9 @@ static void test_stopped_pool_shows_nothing(void **unused)
 	api_make(&a, 8 * MIB);
 	api_put(&a, "/f", "x", 1);
 	fd = api_open(&a, "/f", O_RDWR);
+	api_stores_begin(&a, &frame);
 	adit__stop(adit__pool_fs(a.pool));
+	api_stores_end(&frame);
 	assert_int_equal(adit_stat(a.pool, "/f", &st), -EIO);
 	assert_int_equal(adit_fstat(a.pool, fd, &st), -EIO);
 	assert_int_equal(adit_pread(a.pool, fd, byte, 1, 0), -EIO);
@@ -413,6 +416,7 @@ static void *wait_for_file(void *arg)
 static void test_stopped_pool_turns_away_who_waited(void **unused)
 {
 	static char old[32768], got[32768];
+	struct adit_sigbus_frame frame;
 	struct waiter w[2];
 	pthread_t thread[2];
 	struct adit_lock *lock;
@@ -429,6 +433,7 @@ static void test_stopped_pool_turns_away_who_waited(void **unused)
 	assert_int_equal(adit_fstat(a.pool, fd, &st), 0);
 	fs = adit__pool_fs(a.pool);
 	lock = adit__inode_lock_of(fs, st.st_ino);
+	api_stores_begin(&a, &frame);
 	adit__lock(lock, fs->incarnation, true);
 	for (int i = 0; i < 2; i++) {
 		w[i] = (struct waiter){.a = &a, .fd = fd, .writes = i};
@@ -438,6 +443,7 @@ static void test_stopped_pool_turns_away_who_waited(void **unused)
 	usleep(50000);
 	adit__stop(fs);
 	adit__unlock(lock, true);
+	api_stores_end(&frame);
 	for (int i = 0; i < 2; i++) {
 		pthread_join(thread[i], NULL);
 		assert_int_equal(w[i].rc, -EIO);
