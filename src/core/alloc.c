@@ -542,7 +542,7 @@ static bool take(struct adit_cs *cs, uint64_t goal, uint64_t want, uint64_t min,
 {
 	struct adit_fs *fs = adit__cs_fs(cs);
 	uint32_t first = goal ? group_of(fs, goal) :
-				(fs->env->thread_hint() * 7919u) % fs->groups;
+				(adit__place_hint(fs) * 7919u) % fs->groups;
 	uint64_t need = max_u64(min, min_u64(want, ADIT_HUGE_BLOCKS));
 
 	for (;;) {

@@ -323,7 +323,7 @@ static int alloc_in_shard(struct adit_op *op, uint32_t shard, struct adit_inode_
 int adit__inode_alloc(struct adit_op *op, struct adit_inode_pm **out)
 {
 	struct adit_fs *fs = op->fs;
-	uint32_t n = shards(fs), first = fs->env->thread_hint() % n;
+	uint32_t n = shards(fs), first = adit__place_hint(fs) % n;
 	int err = -ENOSPC, last = -ENOSPC;
 
 	/* Our own shard, waiting if need be; when it has nothing, the others. */

@@ -420,7 +420,7 @@ int adit__op_begin_inherited(struct adit_op *op, struct adit_fs *fs, uint32_t sl
 static int take_lane(struct adit_op *op)
 {
 	struct adit_fs *fs = op->fs;
-	uint32_t first = fs->env->thread_hint() % fs->lanes, lane = first;
+	uint32_t first = adit__place_hint(fs) % fs->lanes, lane = first;
 
 	/* Somebody else's lane is as good; when all are busy, wait for ours. */
 	for (uint32_t i = 0; i < fs->lanes; i++) {

@@ -203,6 +203,33 @@ static void test_busy(void **unused)
 	unlink(a.path);
 }
 
+/* Each begins to look for inodes, lanes and space in a place of its own: what they make does not share lines. */
+static void test_participants_apart(void **unused)
+{
+	struct stat first[2], st;
+	struct api a, b;
+	char name[16];
+
+	(void)unused;
+	api_make(&a, 64 * MIB);
+	b = a;
+	assert_int_equal(api_try_open(&b, 0), 0);
+	for (int i = 0; i < 40; i++) {
+		struct api *who = i % 2 ? &b : &a;
+
+		snprintf(name, sizeof name, "/f%d", i);
+		api_put(who, name, name, sizeof name);
+		assert_int_equal(adit_stat(who->pool, name, &st), 0);
+		if (i < 2)
+			first[i] = st;
+		/* A cluster of the inode table is 64. */
+		assert_int_equal(st.st_ino / 64, first[i % 2].st_ino / 64);
+	}
+	assert_int_not_equal(first[0].st_ino / 64, first[1].st_ino / 64);
+	assert_int_equal(adit_close(b.pool), 0);
+	api_done(&a);
+}
+
 static void test_memfd(void **unused)
 {
 	struct adit_mkfs_options o = {.size_bytes = 32 * MIB};
@@ -730,6 +757,7 @@ int main(void)
 		cmocka_unit_test(test_smallest_pool),
 		cmocka_unit_test(test_open_refuses),
 		cmocka_unit_test(test_busy),
+		cmocka_unit_test(test_participants_apart),
 		cmocka_unit_test(test_memfd),
 		cmocka_unit_test(test_crash_and_copy),
 		cmocka_unit_test(test_direct_access),
