@@ -26,8 +26,11 @@
 
 _Thread_local struct adit_op *adit__current_op __attribute__((tls_model("initial-exec")));
 
-#define SPINS 40
-#define SLEEP_NS 10000000 /* 10 ms */
+/* A microsecond or so at first, some hundred in all. */
+#define LOOKS	     10
+#define PAUSES_FIRST 16
+#define PAUSES_MOST  1024
+#define SLEEP_NS     10000000 /* 10 ms */
 
 static inline void relax(void)
 {
@@ -117,6 +120,25 @@ static bool park(struct adit_lock *lock, uint32_t state)
 	return impatient;
 }
 
+/* True when it was taken. In ever longer pauses: who looks often takes the word's line away from the holder, and a
+ * lock that changes hands at every turn moves the lines of what it guards each time. */
+static bool spin(struct adit_lock *lock, uint64_t *word, uint32_t incarnation, bool exclusive,
+		 bool pass_waiting)
+{
+	unsigned pauses = PAUSES_FIRST;
+
+	for (unsigned looks = 0; looks < LOOKS; looks++) {
+		if (try_take(lock, word, incarnation, exclusive, pass_waiting))
+			return true;
+		for (unsigned i = 0; i < pauses; i++)
+			relax();
+		if (pauses < PAUSES_MOST)
+			pauses *= 2;
+		*word = __atomic_load_n(&lock->word, __ATOMIC_RELAXED);
+	}
+	return false;
+}
+
 static __attribute__((noinline)) void lock_slow(struct adit_lock *lock, uint32_t incarnation,
 						bool exclusive)
 {
@@ -124,20 +146,17 @@ static __attribute__((noinline)) void lock_slow(struct adit_lock *lock, uint32_t
 	uint64_t word = __atomic_load_n(&lock->word, __ATOMIC_RELAXED);
 	bool impatient = false;
 
-	for (unsigned spins = 0; spins < SPINS; spins++) {
-		if (try_take(lock, &word, incarnation, exclusive, false))
-			return;
-		relax();
-		word = __atomic_load_n(&lock->word, __ATOMIC_RELAXED);
-	}
-	while (!try_take(lock, &word, incarnation, exclusive, impatient)) {
-		uint64_t marked = word | mark;
+	while (!spin(lock, &word, incarnation, exclusive, impatient)) {
+		uint64_t marked;
 
-		/* It cannot be taken, so the word is of this incarnation. */
-		if (marked != word &&
-		    !__atomic_compare_exchange_n(&lock->word, &word, marked, true,
-						 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-			continue;
+		/* Only a word that cannot be taken is of this incarnation for certain. */
+		do {
+			if (try_take(lock, &word, incarnation, exclusive, impatient))
+				return;
+			marked = word | mark;
+		} while (marked != word &&
+			 !__atomic_compare_exchange_n(&lock->word, &word, marked, true,
+						      __ATOMIC_RELAXED, __ATOMIC_RELAXED));
 		impatient = park(lock, (uint32_t)marked);
 		word = __atomic_load_n(&lock->word, __ATOMIC_RELAXED);
 	}
