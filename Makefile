@@ -23,6 +23,7 @@ check:
 	scripts/check
 
 bench: all
+	ninja -C $(BUILD) -j $(JOBS) bench-private
 	@if [ -x scripts/bench ]; then scripts/bench; else \
 	    for b in $$(find $(BUILD)/bench -maxdepth 1 -type f -perm -u+x); do $$b || exit; done; fi
 

@@ -29,6 +29,13 @@ struct adit_fs;
 struct adit_op;
 struct adit_cs;
 
+/* A build to compare with: what an engine for one process alone would leave out (bench/share.c). */
+#ifdef ADIT_PRIVATE
+#define ADIT_IS_PRIVATE true
+#else
+#define ADIT_IS_PRIVATE false
+#endif
+
 /* ---- environment ------------------------------------------------------ */
 
 /* A word of the volatile region: incarnation:32 | state:32. */

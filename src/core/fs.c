@@ -36,7 +36,7 @@ void adit__fs_geometry(struct adit_fs *fs)
 	bytes = get64(s->vol_blocks) * ADIT_BLOCK - sizeof(struct adit_vol);
 	fs->nops = adit__op_slots(fs->pool_blocks, bytes, fs->lanes, &lanes_too);
 	fs->ops = (struct adit_vol_op *)(fs->vol + 1);
-	fs->alone = !lanes_too;
+	fs->alone = ADIT_IS_PRIVATE || !lanes_too;
 	fs->stripe = (struct adit_vol_stripe *)(fs->ops + fs->nops);
 	if (lanes_too) {
 		fs->sets = (struct adit_vol_set *)(fs->ops + fs->nops);

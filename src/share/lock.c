@@ -55,7 +55,7 @@ static uint32_t *state_of(struct adit_lock *lock)
 /* The state as this incarnation sees it. */
 static inline uint32_t state_in(uint64_t word, uint32_t incarnation)
 {
-	return word >> 32 == incarnation ? (uint32_t)word : 0;
+	return ADIT_IS_PRIVATE || word >> 32 == incarnation ? (uint32_t)word : 0;
 }
 
 static inline uint64_t word_of(uint32_t incarnation, uint32_t state)
