@@ -158,6 +158,13 @@ static void watch_forks(void)
 	(void)pthread_atfork(before_fork, after_fork, in_child);
 }
 
+void adit__protect_watch_forks(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, watch_forks);
+}
+
 /* All of the mapping, so that nothing is split and nothing can be refused. */
 static int make_writable(struct adit_media *m, bool writable)
 {
@@ -168,10 +175,9 @@ static int make_writable(struct adit_media *m, bool writable)
 
 static int protect_pages(struct adit_media *m)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	int rc;
 
-	pthread_once(&once, watch_forks);
+	adit__protect_watch_forks();
 	pthread_mutex_lock(&counting);
 	rc = make_writable(m, m->inside > 0);
 	pthread_mutex_unlock(&counting);
