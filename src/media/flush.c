@@ -115,6 +115,11 @@ static void any_fence(struct adit_pm *pm)
 	variant_of(pm)->fence();
 }
 
+static int any_extend(struct adit_pm *pm, uint64_t size_bytes)
+{
+	return adit__media_extend(media_of(pm), size_bytes);
+}
+
 static void memory_copy_nt(struct adit_pm *pm, void *dst, const void *src, size_t len_bytes)
 {
 	put_flushed(pm, dst, src, len_bytes);
@@ -130,6 +135,7 @@ static const struct adit_pm_ops memory_ops = {
 	.fence = any_fence,
 	.copy_nt = memory_copy_nt,
 	.zero_nt = memory_zero_nt,
+	.extend = any_extend,
 };
 
 /* --- cpu-cache and process --------------------------------------------------------------- */
@@ -157,6 +163,7 @@ static const struct adit_pm_ops cached_ops = {
 	.fence = any_fence,
 	.copy_nt = cached_copy_nt,
 	.zero_nt = cached_zero_nt,
+	.extend = any_extend,
 };
 
 /* --- file -------------------------------------------------------------------------------- */
@@ -307,6 +314,7 @@ static const struct adit_pm_ops file_ops = {
 	.fence = file_fence,
 	.copy_nt = file_copy_nt,
 	.zero_nt = file_zero_nt,
+	.extend = any_extend,
 };
 
 /* --- which ------------------------------------------------------------------------------- */

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -133,7 +134,7 @@ static int classify(struct adit_media *m, const struct stat *st)
 
 /* --- size -------------------------------------------------------------------------------- */
 
-static int device_size(struct adit_media *m, const struct stat *st, uint64_t *size_bytes)
+static int device_size(const struct adit_media *m, const struct stat *st, uint64_t *size_bytes)
 {
 	if (m->is_device) {
 		*size_bytes = adit__sysfs_dax_size(st->st_rdev);
@@ -215,6 +216,40 @@ static uint8_t *reserve(size_t len_bytes, size_t align_bytes)
 	return aligned;
 }
 
+/* How much to reserve for a mapping of so many bytes, so that it can grow. */
+static size_t wanted_room(const struct adit_media *m)
+{
+	const uint64_t least = (uint64_t)64 << 30, most = (uint64_t)16 << 40;
+	uint64_t room = m->map_bytes < most / 16 ? m->map_bytes * 16 : most;
+	struct rlimit limit;
+
+	/* A device has its size, what is mapped privately does not change; and whoever counts address space has other
+	 * plans for it. */
+	if (m->is_device || m->read_only ||
+	    (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY))
+		return (size_t)m->map_bytes;
+	if (room < least)
+		room = least;
+	if (room < m->map_bytes)
+		room = m->map_bytes;
+	return (size_t)((room + m->page_size - 1) & ~((uint64_t)m->page_size - 1));
+}
+
+/* Ever less, as long as it is refused, down to what is mapped now. */
+static uint8_t *reserve_room(struct adit_media *m, size_t align)
+{
+	size_t len_bytes = (size_t)m->map_bytes, room = wanted_room(m);
+	uint8_t *at = reserve(room, align);
+
+	while (at == NULL && room > len_bytes) {
+		room = room / 2 > len_bytes && room > (size_t)1 << 30 ? room / 2 : len_bytes;
+		room = (room + m->page_size - 1) & ~(m->page_size - 1);
+		at = reserve(room, align);
+	}
+	m->room_bytes = at != NULL ? room : len_bytes;
+	return at;
+}
+
 /*
  * Would this mapping be granted? Asked with one page anywhere, because a MAP_FIXED that the file system
  * refuses may already have given the reserved addresses away.
@@ -256,16 +291,78 @@ static int map_medium(struct adit_media *m, bool try_sync)
 	prot = PROT_READ | PROT_WRITE;
 	if (align < m->page_size)
 		align = m->page_size;
-	at = reserve(len_bytes, align);
+	at = reserve_room(m, align);
 	p = mmap(at, len_bytes, prot, flags | (at != NULL ? MAP_FIXED : 0), m->fd, 0);
 	if (p == MAP_FAILED) {
 		rc = -errno;
 		if (at != NULL)
-			munmap(at, len_bytes);
+			munmap(at, m->room_bytes);
 		return rc;
 	}
 	m->pm.base = p;
+	m->map_prot = prot;
+	m->map_flags = flags;
 	madvise(p, len_bytes, MADV_HUGEPAGE); /* advice: refused where it has no meaning */
+	return 0;
+}
+
+/* --- growing ----------------------------------------------------------------------------- */
+
+int adit__media_size(const struct adit_media *m, uint64_t *size_bytes)
+{
+	struct stat st;
+
+	if (fstat(m->fd, &st) != 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return device_size(m, &st, size_bytes);
+	*size_bytes = (uint64_t)st.st_size;
+	return 0;
+}
+
+int adit__media_grow(struct adit_media *m, uint64_t size_bytes, uint64_t *zero_from)
+{
+	struct stat st;
+	uint64_t have = 0;
+	int rc = adit__media_size(m, &have);
+
+	if (rc != 0)
+		return rc;
+	if (fstat(m->fd, &st) != 0)
+		return -errno;
+	*zero_from = S_ISREG(st.st_mode) ? have : UINT64_MAX;
+	if (!S_ISREG(st.st_mode) || size_bytes <= have)
+		return size_bytes <= have ? 0 : -ENOSPC;
+	rc = set_file_size(m, 0, size_bytes);
+	/* The size that the pool relies on is durable before it is relied on. */
+	if (rc == 0 && fsync(m->fd) != 0 && errno != EINVAL)
+		rc = -errno;
+	return rc;
+}
+
+int adit__media_extend(struct adit_media *m, uint64_t size_bytes)
+{
+	uint64_t have = m->map_bytes, want = (size_bytes + m->page_size - 1) & ~((uint64_t)m->page_size - 1);
+	uint8_t *at = m->pm.base + have;
+
+	if (size_bytes <= m->pm.size_bytes)
+		return 0;
+	if (want > m->room_bytes)
+		return -ENOMEM;
+	if (want > have) {
+		if (mmap(at, (size_t)(want - have), m->map_prot, m->map_flags | MAP_FIXED, m->fd,
+			 (off_t)have) == MAP_FAILED) {
+			int rc = -errno;
+
+			/* It may have given the place away. */
+			(void)mmap(at, (size_t)(want - have), PROT_NONE,
+				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+			return rc;
+		}
+		madvise(at, (size_t)(want - have), MADV_HUGEPAGE);
+		__atomic_store_n(&m->map_bytes, want, __ATOMIC_RELEASE);
+	}
+	__atomic_store_n(&m->pm.size_bytes, size_bytes, __ATOMIC_RELEASE);
 	return 0;
 }
 
@@ -348,7 +445,7 @@ int adit__media_open_fd(struct adit_media *m, int fd, unsigned flags, uint64_t s
 	return 0;
 fail:
 	if (m->pm.base != NULL)
-		munmap(m->pm.base, m->map_bytes);
+		munmap(m->pm.base, m->room_bytes);
 	memset(m, 0, sizeof *m);
 	m->fd = -1;
 	return rc;
@@ -392,7 +489,7 @@ int adit__media_open(struct adit_media *m, const char *path, unsigned flags, uin
 void adit__media_close(struct adit_media *m)
 {
 	if (m->pm.base != NULL)
-		munmap(m->pm.base, m->map_bytes);
+		munmap(m->pm.base, m->room_bytes);
 	adit__notes_detach(m);
 	if (m->fd >= 0 && m->pm.ops != NULL)
 		close(m->fd);
@@ -475,11 +572,11 @@ int adit__media_lock_probe(struct adit_media *m, bool exclusive, uint64_t offset
 int adit__media_direct_access(struct adit_media *m, uint64_t offset, uint64_t len_bytes,
 			      void **addr, uint64_t *contiguous)
 {
-	uint64_t left;
+	uint64_t left, size_bytes = __atomic_load_n(&m->pm.size_bytes, __ATOMIC_ACQUIRE);
 
-	if (offset >= m->pm.size_bytes)
+	if (offset >= size_bytes)
 		return -ERANGE;
-	left = m->pm.size_bytes - offset;
+	left = size_bytes - offset;
 	*addr = m->pm.base + offset;
 	*contiguous = len_bytes < left ? len_bytes : left;
 	return 0;

@@ -44,7 +44,9 @@ struct adit_media {
 	bool is_device;		/* device DAX */
 	char kind[32];		/* tmpfs hugetlbfs memfd fsdax devdax file */
 	size_t page_size;	/* of the mapping's pages; a huge page on hugetlbfs */
-	uint64_t map_bytes;	/* mapped: size_bytes rounded up to page_size */
+	uint64_t map_bytes;	/* mapped: size_bytes rounded up to page_size; grows, read by anybody */
+	uint64_t room_bytes;	/* of address space, what is mapped included: how far it may grow in place */
+	int map_prot, map_flags; /* of what is mapped when it grows */
 	const char *flush_name; /* clwb clflushopt clflush "dc cvap" msync none ... */
 	const struct adit_flush_variant *variant; /* set at open; a test may set another */
 	uint64_t notes_id;			  /* file domain, flush.c */
@@ -71,6 +73,17 @@ int adit__media_open(struct adit_media *m, const char *path, unsigned flags, uin
 int adit__media_open_fd(struct adit_media *m, int fd, unsigned flags, uint64_t size_bytes,
 			enum adit_domain assume);
 void adit__media_close(struct adit_media *m);
+
+/*
+ * Growing. The mapping stays where it is: address space is reserved behind it when the medium is opened (sixteen times
+ * the size, at least 64 GiB, at most 16 TiB, as far as there is any; nothing under RLIMIT_AS). adit__media_grow makes
+ * the medium, not the mapping, size_bytes long, durably, and says from where on it reads as zeros; it never shortens
+ * one. -ENOSPC: a device that is smaller; -EFBIG and others as ftruncate(2). adit__media_extend maps, and counts as
+ * m->pm.size_bytes, what has been added. -ENOMEM: beyond room_bytes. One caller at a time; readers may go on.
+ */
+int adit__media_size(const struct adit_media *m, uint64_t *size_bytes);
+int adit__media_grow(struct adit_media *m, uint64_t size_bytes, uint64_t *zero_from);
+int adit__media_extend(struct adit_media *m, uint64_t size_bytes);
 
 /*
  * An open-file-description lock on a byte range of the medium, never waiting. It belongs to m->fd:

@@ -42,6 +42,8 @@ struct adit_pm_ops {
 	void (*copy_nt)(struct adit_pm *pm, void *dst, const void *src, size_t len_bytes);
 	/* Zero and flush, any alignment. */
 	void (*zero_nt)(struct adit_pm *pm, void *dst, size_t len_bytes);
+	/* The medium has grown: map so many bytes of it, in place. NULL: they are there. 0 or -errno. */
+	int (*extend)(struct adit_pm *pm, uint64_t size_bytes);
 };
 
 struct adit_pm {

@@ -34,7 +34,7 @@ static bool holds(const struct adit_media *m, const void *addr)
 {
 	uintptr_t base = (uintptr_t)m->pm.base, a = (uintptr_t)addr;
 
-	return a >= base && a - base < m->map_bytes;
+	return a >= base && a - base < __atomic_load_n(&m->map_bytes, __ATOMIC_RELAXED);
 }
 
 static void to_default(const siginfo_t *info)
