@@ -29,7 +29,7 @@
 static struct adit_pool *pool;
 static int adit_dir, sys_dir;	/* where names are made */
 static int adit_data, sys_data; /* DATA_BYTES long */
-static int adit_grow, sys_grow; /* appended to, cut again between rounds */
+static int adit_grown, sys_grow; /* appended to, cut again between rounds */
 static char name_a[FILES][NAME_BYTES], name_b[FILES][NAME_BYTES];
 static uint8_t buffer[1 << 20] __attribute__((aligned(4096)));
 static struct adit_media bare; /* tmpfs memory for bare copies */
@@ -136,7 +136,7 @@ static int64_t sys_write_4k(unsigned i)
 }
 static int64_t adit_append_4k(unsigned i)
 {
-	return adit_pwrite(pool, adit_grow, buffer, 4096, (off_t)(i * 4096ull));
+	return adit_pwrite(pool, adit_grown, buffer, 4096, (off_t)(i * 4096ull));
 }
 static int64_t sys_append_4k(unsigned i)
 {
@@ -148,7 +148,7 @@ static int64_t adit_big(unsigned i)
 }
 static int64_t adit_big_append(unsigned i)
 {
-	return adit_pwrite(pool, adit_grow, buffer, BIG_BYTES, (off_t)(i * BIG_BYTES));
+	return adit_pwrite(pool, adit_grown, buffer, BIG_BYTES, (off_t)(i * BIG_BYTES));
 }
 static int64_t bare_copy(uint64_t at, size_t bytes)
 {
@@ -180,7 +180,7 @@ static int64_t sys_big(unsigned i)
 
 static void cut(void)
 {
-	check(adit_ftruncate(pool, adit_grow, 0), "adit_ftruncate");
+	check(adit_ftruncate(pool, adit_grown, 0), "adit_ftruncate");
 	check_sys(ftruncate(sys_grow, 0), "ftruncate");
 }
 
@@ -532,7 +532,7 @@ static void prepare(void)
 	pool_populate(pool, POOL_BYTES);
 	adit_dir = adit_directory("names");
 	adit_data = open_adit("data");
-	adit_grow = open_adit("grow");
+	adit_grown = open_adit("grow");
 	for (uint64_t at = 0; at < DATA_BYTES; at += sizeof buffer)
 		check(adit_pwrite(pool, adit_data, buffer, sizeof buffer, (off_t)at), "adit_pwrite");
 

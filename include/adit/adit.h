@@ -212,6 +212,34 @@ struct adit_pool_info {
 int adit_info(struct adit_pool *pool, struct adit_pool_info *out);
 
 /*
+ * Make the pool size_bytes large (0: as large as its file or device is now) while this and other processes work on
+ * it; all see the space with their next call, without reopening. It never shrinks. A file is extended, with a hole; a
+ * device has its size, which a pool can fill up. The size may end a little below what was asked for, where the rest
+ * would hold metadata only: see adit_info. The groups, the log, and how many processes may have the pool open stay as
+ * mkfs chose them for its first size.
+ *
+ * Durable on return, and all or nothing: after a crash at any moment the pool has the old size or the new one, with
+ * every free block counted. Everybody's calls wait while the size changes (milliseconds), and the change waits for the
+ * calls that are running. Nothing is moved: addresses stay. Not while a call of the same thread runs (a callback).
+ *
+ * Each process maps the pool at one place, and reserves address space behind it when it opens the pool: sixteen times
+ * the file's size then, at least 64 GiB, at most 16 TiB; none where RLIMIT_AS is set. A pool does not outgrow that while
+ * the process has it open.
+ *
+ * The line given to the report function says more.
+ * -EINVAL	smaller than it is; or what is added would hold metadata only
+ * -EFBIG	above 4 PiB, or more than the file system can do
+ * -ENOSPC	the device is smaller; the file system has no room for the new metadata
+ * -ENOMEM	a process that has the pool open has not enough address space reserved
+ * -EBUSY	fsck works on it; or a call of somebody has not come to an end for a minute
+ * -EUCLEAN	fsck has to look at it first
+ * -EROFS	opened with RDONLY
+ * -EOPNOTSUPP	a pool of a version that let one process in only
+ * -EIO		the pool has stopped (adit_info: failed)
+ */
+int adit_grow(struct adit_pool *pool, uint64_t size_bytes);
+
+/*
  * The address of the pool's byte `offset`, and how many bytes from there are contiguous: may be less
  * than len_bytes, never more. For looking, not for storing: what lies there is the pool's format.
  * Valid until adit_close. -ERANGE: beyond the end.

@@ -30,14 +30,18 @@ struct doing {
 static int look_into(struct view *v, const char *path)
 {
 	const struct adit_super_pm *s;
-	const char *why = "no Adit superblock";
+	const char *why = "no Adit superblock", *too;
 	int rc = adit__media_open(&v->media, path, ADIT_MEDIA_RDONLY, 0, (enum adit_domain)cli.assume);
 
 	if (rc < 0)
 		return cli_fail_pool(rc, path, "cannot open the pool");
 	s = (const struct adit_super_pm *)v->media.pm.base;
+	/* The first one may be being written; then the second one is whole. */
+	if (v->media.pm.size_bytes >= ADIT_POOL_MIN_BYTES &&
+	    adit__verify_super(&adit__env, s, v->media.pm.size_bytes, &why) != 0)
+		s = (const struct adit_super_pm *)(v->media.pm.base + ADIT_SUPER_COPY * ADIT_BLOCK);
 	if (v->media.pm.size_bytes < ADIT_POOL_MIN_BYTES ||
-	    adit__verify_super(&adit__env, s, v->media.pm.size_bytes, &why) != 0) {
+	    adit__verify_super(&adit__env, s, v->media.pm.size_bytes, &too) != 0) {
 		adit__media_close(&v->media);
 		return cli_error("%s: superblock: %s", path, why);
 	}

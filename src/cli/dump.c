@@ -123,7 +123,7 @@ static void super_geometry(json_t *o, const struct adit_super_pm *s)
 
 static json_t *dump_super_at(const struct adit_media *m, uint64_t block)
 {
-	static const char *const states[] = {"clean", "open", "damaged", "being made"};
+	static const char *const states[] = {"clean", "open", "damaged", "being made", "growing"};
 	static const char *const owners[] = {"nobody", "library", "kernel"};
 	struct adit_super_pm s;
 	json_t *o = json_object();
@@ -140,7 +140,7 @@ static json_t *dump_super_at(const struct adit_media *m, uint64_t block)
 	dump_set(o, "format version", get32(s.version));
 	dump_text(o, "features", "compatible %#" PRIx64 ", read-only %#" PRIx64 ", incompatible %#" PRIx64,
 		  get64(s.compat), get64(s.ro_compat), get64(s.incompat));
-	dump_text(o, "state", "%s", flag_words(text, sizeof text, get32(s.state), states, 4));
+	dump_text(o, "state", "%s", flag_words(text, sizeof text, get32(s.state), states, 5));
 	dump_text(o, "owner", "%s", get32(s.owner) < 3 ? owners[get32(s.owner)] : "unknown");
 	dump_set(o, "incarnation", get64(s.incarnation));
 	dump_text(o, "hash seed", "%#" PRIx64, get64(s.hash_seed));

@@ -278,7 +278,7 @@ void adit__vol_reset(struct adit_fs *fs)
 
 void adit__vol_keep(struct adit_fs *fs, uint64_t block, uint64_t count)
 {
-	fs->vol->free_blocks -= count;
+	__atomic_fetch_sub(&fs->vol->free_blocks, count, __ATOMIC_RELAXED);
 	while (count > 0) {
 		uint64_t bit = block & (fs->group_blocks - 1);
 		uint64_t n = min_u64(count, fs->group_blocks - bit);

@@ -46,6 +46,23 @@ void adit__vol_reset(struct adit_fs *);
 void adit__vol_keep(struct adit_fs *, uint64_t block, uint64_t count);
 void adit__vol_count(struct adit_fs *);
 
+/* How large a pool may be on a medium of so many blocks: a cluster that could not hold its own metadata, and some
+ * more, is left off. */
+uint64_t adit__fit_blocks(const struct adit_super_pm *, uint64_t blocks);
+/* The size and what follows from it; the reserve never falls. */
+void adit__super_resize(struct adit_super_pm *, uint64_t blocks);
+static inline uint64_t adit__usual_reserve(uint64_t pool_blocks)
+{
+	return min_u64(max_u64(pool_blocks / 200, 16), 65536);
+}
+/* The first ADIT_GROUP_SEAL_TO bytes of a header and of its replica, which follow from the geometry. */
+void adit__group_fixed(const struct adit_fs *, uint32_t group, struct adit_group_pm *);
+/* Header and replica of an empty group; g: scratch, zeroed but for what the last call left.  Durable with the next
+ * fence. */
+void adit__group_write(struct adit_fs *, struct adit_group_pm *g, uint32_t group);
+/* Set the bits of an area and write them back, their seals' lines too: durable with the next fence. */
+void adit__mark_area(struct adit_fs *, const struct adit_run *);
+
 /* Geometry. */
 uint64_t adit__group_header_block(const struct adit_fs *, uint32_t group);
 uint64_t adit__group_replica_block(const struct adit_fs *, uint32_t group);
@@ -62,8 +79,9 @@ bool adit__touches_cluster(const struct adit_fs *, uint64_t block, uint64_t coun
  * anybody follows it: what is written through a pointer into the rings would be taken for records. */
 static inline bool adit__run_is_sane(const struct adit_fs *fs, uint64_t block, uint64_t count)
 {
-	return block >= fs->first_block && block < fs->pool_blocks && count != 0 &&
-	       count <= fs->pool_blocks - block &&
+	uint64_t end = adit__pool_end(fs); /* somebody in no operation may ask */
+
+	return block >= fs->first_block && block < end && count != 0 && count <= end - block &&
 	       (ADIT_LIKELY(block + count <= fs->cluster_blocks) ||
 		!adit__touches_cluster(fs, block, count));
 }

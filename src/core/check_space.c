@@ -121,22 +121,6 @@ void adit__ck_fixed_areas(struct adit_check *ck)
 
 /* ---- group headers ---------------------------------------------------------- */
 
-/* The part of a header that never changes follows from the geometry. */
-static void expected_header(const struct adit_check *ck, uint32_t group, struct adit_group_pm *g)
-{
-	const struct adit_fs *fs = ck->fs;
-
-	memset(g, 0, ADIT_GROUP_SEAL_TO);
-	g->magic = put32(ADIT_MAGIC_GROUP);
-	memcpy(g->uuid, fs->super.uuid, sizeof g->uuid);
-	g->group = put32(group);
-	g->blocks = put32(adit__group_blocks_of(fs, group));
-	g->start = put64((uint64_t)group * fs->group_blocks);
-	g->bitmap = put64(adit__group_bitmap_block(fs, group));
-	g->crc = put32(adit__seal_crc(fs, g, ADIT_GROUP_SEAL_FROM, ADIT_GROUP_SEAL_TO,
-				      ADIT_MAGIC_GROUP));
-}
-
 static void check_header(struct adit_check *ck, uint32_t group, uint64_t block,
 			 const struct adit_group_pm *want, const char *what)
 {
@@ -162,7 +146,7 @@ void adit__ck_groups(struct adit_check *ck)
 		uint64_t block = adit__group_header_block(fs, i);
 		struct adit_group_pm *g = adit__block_at(fs, block);
 
-		expected_header(ck, i, want);
+		adit__group_fixed(fs, i, want);
 		check_header(ck, i, block, want, "group header");
 		check_header(ck, i, adit__group_replica_block(fs, i), want,
 			     "replica of a group header");
@@ -287,6 +271,36 @@ static void check_bitmap(struct adit_check *ck, uint32_t group, uint64_t start, 
 		seal_bitmap(ck, group, start);
 }
 
+/* Bits of the last group beyond its blocks, which mean nothing until the pool grows. */
+static void check_beyond(struct adit_check *ck, uint32_t group)
+{
+	struct adit_fs *fs = ck->fs;
+	uint64_t first = (uint64_t)group * fs->group_blocks, end = first + fs->group_blocks;
+	uint64_t at = first + adit__group_blocks_of(fs, group), bitmap, word, seal, next;
+
+	for (; at < end; at = next) {
+		bool set = false;
+
+		next = min_u64(end, first + round_down_u64(at - first, ADIT_CK_CHUNK_BITS) + ADIT_CK_CHUNK_BITS);
+		for (uint64_t b = at; b < next; b += 64 - b % 64) {
+			adit__bitmap_where(fs, b, &bitmap, &word, &seal);
+			set |= get64(*(const le64 *)adit__at(fs, word)) >> b % 64 != 0;
+		}
+		if (!set || !adit__ck_found(ck, ADIT_CHECK_MINOR, "bitmap", 0, bitmap >> ADIT_BLOCK_SHIFT,
+					    "bits beyond the pool's end are set", "clear them"))
+			continue;
+		for (uint64_t b = at; b < next; b += 64 - b % 64) {
+			uint64_t keep = (1ull << b % 64) - 1;
+			le64 *w;
+
+			adit__bitmap_where(fs, b, &bitmap, &word, &seal);
+			w = adit__at(fs, word);
+			adit__pm_store64(&fs->pm, w, put64(get64(*w) & keep).v);
+		}
+		seal_bitmap(ck, group, at);
+	}
+}
+
 void adit__ck_bitmaps(struct adit_check *ck)
 {
 	struct adit_fs *fs = ck->fs;
@@ -303,6 +317,7 @@ void adit__ck_bitmaps(struct adit_check *ck)
 		if (i % 16 == 0)
 			adit__ck_progress(ck, "bitmaps", i, fs->groups);
 	}
+	check_beyond(ck, fs->groups - 1);
 }
 
 /* ---- totals ------------------------------------------------------------------------ */

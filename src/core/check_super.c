@@ -45,12 +45,8 @@ static const uint64_t super_place[2] = {0, ADIT_SUPER_COPY};
 /* The largest pool of this layout that the medium holds (mkfs.c). */
 static void cut_short(struct adit_super_pm *s, uint64_t medium_blocks)
 {
-	uint64_t group = get64(s->group_blocks), span = group * get32(s->cluster_groups);
-	uint64_t bitmaps = (group + 8 * ADIT_BLOCK - 1) / (8 * ADIT_BLOCK);
-	uint64_t meta = get32(s->cluster_groups) * (3 + 2 * bitmaps), blocks = medium_blocks;
+	uint64_t group = get64(s->group_blocks), blocks = adit__fit_blocks(s, medium_blocks);
 
-	if (span && blocks > span && blocks % span < meta + 64)
-		blocks -= blocks % span;
 	s->pool_blocks = put64(blocks);
 	s->groups = put32((uint32_t)((blocks + group - 1) / group));
 }
@@ -396,7 +392,7 @@ out:
 static void check_reserve(struct adit_check *ck)
 {
 	struct adit_fs *fs = ck->fs;
-	uint64_t usual = min_u64(max_u64(fs->pool_blocks / 200, 16), 65536);
+	uint64_t usual = adit__usual_reserve(fs->pool_blocks);
 
 	if (get64(fs->super.reserve_blocks) <= fs->pool_blocks / 4 ||
 	    !adit__ck_found_value(ck, ADIT_CHECK_ERROR, "superblock", 0, 0,

@@ -219,6 +219,21 @@ void adit__ckpt_store(struct adit_fs *fs, struct adit_ckpt_pm *k)
 	adit__pm_fence(&fs->pm);
 }
 
+void adit__ckpt_add_free(struct adit_fs *fs, uint64_t difference)
+{
+	struct adit_ckpt_work *w = fs->ckpt_work;
+	const struct adit_ckpt_pm *newest = adit__ckpt_newest(fs);
+
+	if (!newest || difference == 0)
+		return;
+	memcpy(&w->slot, newest, ckpt_bytes(fs));
+	w->slot.free_blocks = put64(get64(w->slot.free_blocks) + difference);
+	w->slot.generation = put64(get64(w->slot.generation) + 1);
+	adit__ckpt_store(fs, &w->slot);
+	__atomic_store_n(&fs->vol->generation, get64(w->slot.generation), __ATOMIC_RELEASE);
+	fs->vol->lane[0].free_blocks += difference;
+}
+
 /* ---- walking what lies between the tails and C ------------------------------- */
 
 typedef void (*record_visit)(struct adit_fs *, const struct adit_record_pm *);

@@ -99,7 +99,8 @@ struct adit_vol {
 	uint64_t scratch; /* first block of the list; 0: none (scratch.h) */
 	uint32_t unlisted; /* holds were taken that are on no list (hold.h) */
 	uint32_t pad;
-	uint64_t pad0[3];
+	uint64_t pool_blocks; /* the pool's size: changes while the gate is closed (grow.c) */
+	uint64_t pad0[2];
 	uint64_t seq; /* last sequence number drawn */
 	uint64_t pad1[7];
 	uint64_t c;	      /* checkpoint's C */
@@ -128,7 +129,8 @@ struct adit_vol_participant {
 	uint64_t pid;	/* in its own namespace: for people */
 	int64_t since_ns;
 	char name[24];
-	uint64_t pad[2];
+	uint64_t room_blocks; /* how large the pool may grow with it: what it has address space for */
+	uint64_t pad;
 };
 ADIT_STATIC_ASSERT(sizeof(struct adit_vol_participant) == 64, "a line");
 
@@ -207,6 +209,13 @@ struct adit_hold_shard {
 	uint64_t pad[6];
 };
 
+/* A bit for each block of the pool. Replaced by a larger one when the pool grows. */
+struct adit_verified {
+	uint64_t blocks;
+	struct adit_verified *older; /* somebody who glances may still look there: freed at the end */
+	uint64_t bits[];
+};
+
 struct adit_ckpt_work; /* log.c */
 struct adit_share;
 
@@ -224,7 +233,7 @@ struct adit_fs {
 	/* From the superblock, checked. */
 	struct adit_super_pm super; /* a copy */
 	uint32_t uuid_tag;
-	uint64_t pool_blocks;
+	uint64_t pool_blocks; /* as far as this process has followed: grow.c */
 	uint64_t group_blocks;
 	uint32_t group_shift;
 	uint32_t groups;
@@ -249,7 +258,8 @@ struct adit_fs {
 	/* Private to this process. */
 	struct adit_cs **lane_cs; /* change set of each lane, made when first used */
 	uint64_t *verified;	  /* offsets whose CRC was found right */
-	uint64_t *verified_block; /* the same for offsets of blocks: a bit each */
+	struct adit_verified *verified_block; /* the same for offsets of blocks */
+	uint32_t following; /* a thread takes over the pool's new size */
 	uint64_t *cluster_cache;  /* where inode clusters lie; they never move */
 	uint64_t log_nonce;	  /* of the records of this opening */
 	uint32_t me;		  /* participant */
@@ -331,7 +341,8 @@ int adit__op_begin_inherited(struct adit_op *, struct adit_fs *, uint32_t slot) 
 /* Locks are held by operations: one for somebody who may be in none.  True: to be ended by adit__op_end_read. */
 bool adit__op_need(struct adit_op *, struct adit_fs *);
 /* Slots for operations and lanes' reservations in a volatile region of so many bytes (mkfs, open); the rest
- * are stripes.  *lanes_too: there is room for the reservations. */
+ * are stripes.  *lanes_too: there is room for the reservations.  A pool that has grown keeps its region: as many
+ * slots as fit. */
 uint32_t adit__op_slots(uint64_t pool_blocks, uint64_t vol_bytes, uint32_t lanes, bool *lanes_too);
 
 void adit__op_begin(struct adit_op *, struct adit_fs *);
@@ -452,6 +463,33 @@ void adit__take_over(struct adit_fs *, uint32_t participant);
 /* In a child of fork that has a private copy of everything: what other threads held is free. */
 void adit__forget_operations(struct adit_fs *);
 
+/* ---- growing (grow.c) -------------------------------------------------------------- */
+
+/* As many of these blocks as a pool can have, or why it cannot grow to them: -EINVAL it would shrink, or what is
+ * added could hold nothing; -EFBIG; -EUCLEAN run fsck first. */
+int adit__grow_fit(struct adit_fs *, uint64_t blocks, uint64_t *out) ADIT_MUST_CHECK;
+/* Map so much, which is not part of the pool yet. */
+int adit__grow_map(struct adit_fs *, uint64_t blocks) ADIT_MUST_CHECK;
+/* Write, durably, what the pool will need beyond its end, which the medium reaches and which is mapped; blocks from
+ * zero_from on read as zeros.  Nothing that counts is changed. */
+int adit__grow_prepare(struct adit_fs *, uint64_t blocks, uint64_t zero_from) ADIT_MUST_CHECK;
+/* Pre: prepared; as adit__repair, which it is for the rest. */
+uint32_t adit__grow(struct adit_fs *, uint64_t blocks, const uint8_t *dead, uint32_t *slots);
+/* Has the pool grown?  Then this process gets to know.  Within an operation, or with the gate's lock. */
+void adit__follow_now(struct adit_fs *);
+static inline void adit__follow(struct adit_fs *fs)
+{
+	uint64_t blocks = __atomic_load_n(&fs->vol->pool_blocks, __ATOMIC_RELAXED);
+
+	if (ADIT_UNLIKELY(blocks != __atomic_load_n(&fs->pool_blocks, __ATOMIC_ACQUIRE)))
+		adit__follow_now(fs);
+}
+/* The end of the pool for who reads without an operation. */
+static inline uint64_t adit__pool_end(const struct adit_fs *fs)
+{
+	return __atomic_load_n(&fs->pool_blocks, __ATOMIC_ACQUIRE);
+}
+
 /* Replays what is above C.  Called once by open, before anyone else. */
 int adit__log_recover(struct adit_fs *) ADIT_MUST_CHECK;
 int adit__log_init(struct adit_fs *) ADIT_MUST_CHECK; /* volatile part */
@@ -470,10 +508,13 @@ uint32_t adit__seal_crc(const struct adit_fs *, const void *structure, size_t fr
 			size_t bytes, uint32_t magic);
 /* Checked already in this process, or not yet: */
 bool adit__verified(const struct adit_fs *, uint64_t offset);
-/* The same for what begins a block of the pool. */
+/* The same for what begins a block; false beyond the pool. */
 static inline bool adit__block_verified(const struct adit_fs *fs, uint64_t block)
 {
-	return __atomic_load_n(&fs->verified_block[block / 64], __ATOMIC_RELAXED) >> block % 64 & 1;
+	const struct adit_verified *v = __atomic_load_n(&fs->verified_block, __ATOMIC_ACQUIRE);
+
+	return block < v->blocks &&
+	       (__atomic_load_n(&v->bits[block / 64], __ATOMIC_RELAXED) >> block % 64 & 1);
 }
 void adit__set_verified(struct adit_fs *, uint64_t offset);
 void adit__clear_verified(struct adit_fs *, uint64_t offset);

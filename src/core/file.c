@@ -283,12 +283,13 @@ const uint8_t *adit__file_piece(const struct adit_fs *fs, const struct adit_inod
 		const struct adit_extent_inline_pm *e = &ip->fork.extents.extent[i];
 		uint64_t first = get64_relaxed(&e->file_block), blocks = get32(e->blocks);
 		uint64_t block = adit_ptr_block(get64_relaxed(&e->ptr)), fb = adit__block_of(pos);
+		uint64_t end = adit__pool_end(fs);
 
 		if (fb < first || fb - first >= blocks)
 			continue;
 		if (get16(e->flags) & ADIT_EXTENT_UNWRITTEN ||
 		    adit__block_of(pos + len - 1) - first >= blocks ||
-		    block >= fs->pool_blocks || blocks > fs->pool_blocks - block)
+		    block >= end || blocks > end - block)
 			return NULL;
 		return (const uint8_t *)adit__block_at(fs, block + (fb - first)) +
 		       ADIT_OFFSET_IN_BLOCK(pos);

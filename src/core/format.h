@@ -102,6 +102,7 @@ struct adit_super_pm {
 #define ADIT_STATE_OPEN 2u
 #define ADIT_STATE_MAKING 8u  /* mkfs did not finish */
 #define ADIT_STATE_DAMAGED 4u /* a check found damage that it did not mend */
+#define ADIT_STATE_GROWING 16u /* the size is right, totals and the headers' may not be (grow.c) */
 ADIT_SIZE(struct adit_super_pm, 4096);
 ADIT_AT(struct adit_super_pm, uuid, 16);
 ADIT_AT(struct adit_super_pm, compat, 40);
@@ -291,7 +292,7 @@ struct adit_bitmap_seal_pm { /* seal of one bitmap block */
 };
 ADIT_SIZE(struct adit_bitmap_seal_pm, 16);
 struct adit_group_pm {
-	le32 crc; /* covers 16..64 only: the part that never changes */
+	le32 crc; /* covers 16..64 only: the part that changes only when the pool grows */
 	le32 magic;
 	le64 dirty_seq; /* unused, zero */
 	uint8_t uuid[16];

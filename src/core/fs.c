@@ -116,13 +116,16 @@ static bool same_part(const struct adit_super_pm *a, const struct adit_super_pm 
 	return memcmp((const uint8_t *)a + from, (const uint8_t *)b + from, to - from) == 0;
 }
 
-/* A crash while it was written tears a copy in what opening and closing change (checksum,
- * incarnation, owner, state); that is no damage. */
+/* A crash while it was written tears a copy in what opening, growing and closing change (checksum, size,
+ * incarnation, reserve, owner, state); that is no damage. */
 static bool super_is_torn(const struct adit_super_pm *s, const struct adit_super_pm *whole)
 {
-	return same_part(s, whole, 4, offsetof(struct adit_super_pm, incarnation)) &&
+	return same_part(s, whole, 4, offsetof(struct adit_super_pm, pool_blocks)) &&
+	       get64(s->group_blocks) == get64(whole->group_blocks) &&
+	       same_part(s, whole, offsetof(struct adit_super_pm, cluster_groups),
+			 offsetof(struct adit_super_pm, incarnation)) &&
 	       same_part(s, whole, offsetof(struct adit_super_pm, hash_seed),
-			 offsetof(struct adit_super_pm, owner)) &&
+			 offsetof(struct adit_super_pm, reserve_blocks)) &&
 	       same_part(s, whole, offsetof(struct adit_super_pm, label), sizeof *s);
 }
 
@@ -182,7 +185,7 @@ static int read_super(struct adit_fs *fs)
 static int alloc_private(struct adit_fs *fs)
 {
 	fs->verified = fs->env->alloc(ADIT_VERIFIED_SLOTS * sizeof *fs->verified);
-	fs->verified_block = fs->env->alloc((fs->pool_blocks + 63) / 64 * 8);
+	fs->verified_block = adit__verified_make(fs, fs->pool_blocks);
 	fs->cluster_cache = fs->env->alloc(ADIT_CLUSTER_CACHE * sizeof *fs->cluster_cache);
 	if (fs->alone)
 		fs->sets = fs->env->alloc(fs->lanes * sizeof *fs->sets);
@@ -196,6 +199,7 @@ static void volatile_init(struct adit_fs *fs)
 
 	memset(v, 0, sizeof *v);
 	v->incarnation = fs->incarnation;
+	v->pool_blocks = fs->pool_blocks;
 }
 
 static bool record_names_root(const struct adit_record_pm *r)
@@ -289,6 +293,10 @@ static int recover(struct adit_fs *fs)
 
 	if (!err)
 		err = adit__log_recover(fs);
+	if (!err && get32(fs->super.state) & ADIT_STATE_GROWING) {
+		adit__grow_finish(fs, NULL);
+		fs->vol->free_blocks = adit__total_free(fs);
+	}
 	if (!err) {
 		err = adit__verify_root(fs, fs->root, &why);
 		if (err)
@@ -376,7 +384,12 @@ static void fs_free(struct adit_fs *fs)
 
 	adit__log_finish(fs);
 	env->free(fs->verified);
-	env->free(fs->verified_block);
+	while (fs->verified_block) {
+		struct adit_verified *v = fs->verified_block;
+
+		fs->verified_block = v->older;
+		env->free(v);
+	}
 	env->free(fs->cluster_cache);
 	if (fs->alone)
 		env->free(fs->sets);
@@ -393,6 +406,9 @@ static int join(struct adit_fs *fs)
 		adit__report(fs, "volatile region: of another incarnation than the superblock");
 		return -EUCLEAN;
 	}
+	/* The first one in was of a version that knew no growth. */
+	if (fs->vol->pool_blocks == 0)
+		fs->vol->pool_blocks = fs->pool_blocks;
 	err = alloc_private(fs);
 	return err ? err : adit__log_join(fs);
 }
@@ -475,6 +491,7 @@ int adit__core_settle(struct adit_fs *fs)
 {
 	int err = 0;
 
+	adit__follow(fs);
 	if (!fs->read_only) {
 		err = adit__checkpoint(fs);
 		if (!err) {
@@ -502,6 +519,7 @@ void adit__core_forked(struct adit_fs *fs, uint32_t me)
 	memset(fs->lane_cs, 0, fs->lanes * sizeof(struct adit_cs *));
 	adit__log_forked(fs);
 	memset(fs->op_of, 0, sizeof fs->op_of);
+	fs->following = 0;
 	*fs->env->current_op() = NULL;
 	fs->me = me;
 }
@@ -531,6 +549,8 @@ uint64_t adit__total_inodes(const struct adit_fs *fs)
 
 void adit__core_statfs(struct adit_fs *fs, struct adit_statfs *out)
 {
+	struct adit_op op;
+	bool own = adit__op_need(&op, fs); /* not while they are made anew; and of the size as it is now */
 	uint64_t free = adit__total_free(fs);
 	uint64_t keep = get64(fs->super.reserve_blocks);
 
@@ -538,4 +558,6 @@ void adit__core_statfs(struct adit_fs *fs, struct adit_statfs *out)
 	out->free = free;
 	out->available = free > keep ? free - keep : 0;
 	out->inodes_used = adit__total_inodes(fs);
+	if (own)
+		adit__op_end_read(&op);
 }

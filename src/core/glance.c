@@ -23,7 +23,7 @@ static const struct adit_node_pm *node_at(const struct adit_fs *fs, uint64_t blo
 	const struct adit_node_pm *node;
 	uint64_t word;
 
-	if (block == 0 || block >= fs->pool_blocks || !adit__block_verified(fs, block))
+	if (block == 0 || !adit__block_verified(fs, block))
 		return NULL;
 	node = adit__block_at(fs, block);
 	word = get64_relaxed((const le64 *)(const void *)&node->count);

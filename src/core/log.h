@@ -103,6 +103,10 @@ const struct adit_ckpt_pm *adit__ckpt_newest(const struct adit_fs *);
 /* Write a slot, durable on return (mkfs, checkpoint, repair). */
 void adit__ckpt_store(struct adit_fs *, struct adit_ckpt_pm *);
 
+/* A further slot that differs from the newest one in the total only, and this process's share of it.  Pre: nobody
+ * else is at work. */
+void adit__ckpt_add_free(struct adit_fs *, uint64_t difference);
+
 /* As adit__op_begin_write, on this lane (recovery of its intent). */
 int adit__op_begin_lane(struct adit_op *, struct adit_fs *, uint32_t lane) ADIT_MUST_CHECK;
 /* Release one lock that the operation remembers. */
@@ -120,6 +124,18 @@ bool adit__trylock_below(struct adit_fs *, struct adit_lock *, bool exclusive);
 void adit__unlock_below(struct adit_fs *, struct adit_lock *, bool exclusive);
 /* As adit__checkpoint, but leaves when somebody is at it already. */
 void adit__checkpoint_due(struct adit_fs *);
+
+/* What a growth adds, if it is known: free blocks, and which group was the last one. */
+struct adit_growth {
+	uint64_t free;
+	uint32_t group;
+};
+/* The size that the superblock on the medium has becomes ours.  1: somebody died, or the power failed, before
+ * what follows from it was done: adit__grow_finish (NULL: nothing is known).  -ENOMEM: it cannot be mapped. */
+int adit__grow_look(struct adit_fs *);
+void adit__grow_finish(struct adit_fs *, const struct adit_growth *);
+uint32_t adit__renew(struct adit_fs *, const uint8_t *dead, uint32_t *slots, const struct adit_growth *);
+struct adit_verified *adit__verified_make(const struct adit_fs *, uint64_t blocks);
 
 /* Fixed places by geometry; fs.c. */
 void adit__fs_geometry(struct adit_fs *);

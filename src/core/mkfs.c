@@ -33,7 +33,6 @@ static uint64_t pow2_at_least(uint64_t x)
 static void choose_sizes(const struct adit_mkfs_params *p, struct adit_super_pm *s)
 {
 	uint64_t blocks = p->pool_bytes / ADIT_BLOCK, group = p->group_blocks;
-	uint64_t cluster, meta;
 	uint32_t lanes = p->lanes;
 
 	/* Small pools are one group; larger ones have at least sixteen, so that
@@ -45,18 +44,12 @@ static void choose_sizes(const struct adit_mkfs_params *p, struct adit_super_pm 
 	group = min_u64(max_u64(group, ADIT_HUGE_BLOCKS), ADIT_GROUP_BLOCKS_MAX);
 	if (lanes == 0)
 		lanes = blocks < 16384 ? 2 : blocks < 262144 ? 16 : 64;
-	/* A cluster that could not hold its own metadata is left off. */
-	cluster = blocks <= 16384 ? 16 : 64;
-	meta = cluster * (3 + 2 * ((group + 8 * ADIT_BLOCK - 1) / (8 * ADIT_BLOCK)));
-	if (blocks > cluster * group && blocks % (cluster * group) < meta + 64)
-		blocks -= blocks % (cluster * group);
-	s->pool_blocks = put64(blocks);
 	s->group_blocks = put64(group);
-	s->groups = put32((uint32_t)((blocks + group - 1) / group));
-	s->cluster_groups = put32((uint32_t)cluster);
+	s->cluster_groups = put32(blocks <= 16384 ? 16 : 64);
+	blocks = adit__fit_blocks(s, blocks);
+	adit__super_resize(s, blocks);
 	s->lanes = put32(lanes);
 	s->lane_blocks = put32(blocks < 262144 ? 96 : 128);
-	s->reserve_blocks = put64(min_u64(max_u64(blocks / 200, 16), 65536));
 }
 
 static void lay_out(struct adit_super_pm *s)
@@ -84,29 +77,6 @@ static void lay_out(struct adit_super_pm *s)
 	s->meta_start = put64(at);
 }
 
-/* g: scratch, zeroed but for what the last call left. */
-static void write_group(struct adit_fs *fs, struct adit_group_pm *g, uint32_t group)
-{
-	uint64_t bitmap = adit__group_bitmap_block(fs, group);
-
-	g->magic = put32(ADIT_MAGIC_GROUP);
-	g->group = put32(group);
-	g->blocks = put32(adit__group_blocks_of(fs, group));
-	g->start = put64((uint64_t)group * fs->group_blocks);
-	g->bitmap = put64(bitmap);
-	memcpy(g->uuid, fs->super.uuid, 16);
-	g->crc = put32(adit__seal_crc(fs, g, ADIT_GROUP_SEAL_FROM, ADIT_GROUP_SEAL_TO,
-				      ADIT_MAGIC_GROUP));
-	for (uint32_t i = 0; i < fs->bitmap_blocks; i++)
-		g->seal[i].crc = put32(
-			fs->env->crc32c(0, adit__block_at(fs, bitmap + i), ADIT_BLOCK));
-	/* The replica carries the fixed part only. */
-	adit__pm_copy_nt(&fs->pm, adit__block_at(fs, adit__group_replica_block(fs, group)), g,
-			 ADIT_GROUP_SEAL_TO);
-	adit__pm_copy_nt(&fs->pm, adit__block_at(fs, adit__group_header_block(fs, group)), g,
-			 offsetof(struct adit_group_pm, reserved));
-}
-
 static int write_groups(struct adit_fs *fs)
 {
 	struct adit_group_pm *g = fs->env->alloc(sizeof *g);
@@ -114,26 +84,9 @@ static int write_groups(struct adit_fs *fs)
 	if (!g)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < fs->groups; i++)
-		write_group(fs, g, i);
+		adit__group_write(fs, g, i);
 	fs->env->free(g);
 	return 0;
-}
-
-#define BITS_A_LINE (8 * ADIT_LINE)
-
-/* Write back the bitmap lines of an area, and the seals' lines: each once. */
-static void flush_bits(struct adit_fs *fs, const struct adit_run *run)
-{
-	uint64_t end = run->block + run->count, bitmap, word, seal, last_seal;
-
-	for (uint64_t b = run->block; b < end; b = round_down_u64(b, BITS_A_LINE) + BITS_A_LINE) {
-		adit__bitmap_where(fs, b, &bitmap, &word, &seal);
-		adit__pm_flush(&fs->pm, adit__at(fs, word), 8);
-	}
-	adit__bitmap_where(fs, run->block, &bitmap, &word, &seal);
-	adit__bitmap_where(fs, end - 1, &bitmap, &word, &last_seal);
-	adit__pm_flush(&fs->pm, adit__at(fs, seal),
-		       last_seal - seal + sizeof(struct adit_bitmap_seal_pm));
 }
 
 /* Set the bits of the fixed areas, durable on return; returns how many blocks they take. */
@@ -143,8 +96,7 @@ static uint64_t mark_fixed(struct adit_fs *fs)
 	struct adit_run run;
 
 	for (uint32_t i = 0; adit__fixed_area(fs, i, &run) == 0; i++) {
-		adit__alloc_apply(fs, run.block, run.count, true, 0);
-		flush_bits(fs, &run);
+		adit__mark_area(fs, &run);
 		used += run.count;
 	}
 	adit__pm_fence(&fs->pm);

@@ -14,13 +14,19 @@
 
 uint32_t adit__op_slots(uint64_t pool_blocks, uint64_t vol_bytes, uint32_t lanes, bool *lanes_too)
 {
-	uint64_t n = pool_blocks < 16384 ? 256 : pool_blocks < 262144 ? 2048 : 4096;
+	static const uint32_t sizes[] = {4096, 2048, 256};
+	unsigned i = pool_blocks < 16384 ? 2 : pool_blocks < 262144 ? 1 : 0;
+	uint64_t n = sizes[i];
 	uint64_t sets = lanes * sizeof(struct adit_vol_set);
 	uint64_t least = sizeof(struct adit_vol_stripe);
 	/* A participant for four slots. */
 	uint64_t each = sizeof(struct adit_vol_op) + sizeof(struct adit_vol_participant) / 4;
 
-	*lanes_too = vol_bytes > sets && vol_bytes - sets >= n * each + least;
+	for (*lanes_too = false; !*lanes_too && i < 3; i++) {
+		*lanes_too = vol_bytes > sets && vol_bytes - sets >= sizes[i] * each + least;
+		if (*lanes_too)
+			n = sizes[i];
+	}
 	/* Made before there were slots: a few, for this process alone. */
 	if (!*lanes_too)
 		n = min_u64(n, max_u64((vol_bytes - least) / 2 / sizeof(struct adit_vol_op), 1));
@@ -83,6 +89,15 @@ static bool gate_is_closed(const struct adit_fs *fs)
 	return ADIT_UNLIKELY(__atomic_load_n(&fs->vol->gate, __ATOMIC_SEQ_CST) & 1);
 }
 
+/* While an operation runs, the gate stays as it is: what was true of the size here stays true (I25). */
+static bool may_go_on(struct adit_fs *fs)
+{
+	if (gate_is_closed(fs))
+		return false;
+	adit__follow(fs);
+	return true;
+}
+
 static struct adit_vol_op *take_slot(struct adit_fs *fs)
 {
 	uint32_t *hint = &fs->op_of[fs->env->thread_hint() % 64];
@@ -99,7 +114,7 @@ static struct adit_vol_op *take_slot(struct adit_fs *fs)
 							       false, __ATOMIC_SEQ_CST,
 							       __ATOMIC_RELAXED)))
 			slot = find_slot(fs, hint);
-		if (ADIT_LIKELY(!gate_is_closed(fs)))
+		if (ADIT_LIKELY(may_go_on(fs)))
 			return slot;
 		give_slot(slot);
 		fs->env->wait_gate(fs);
@@ -115,7 +130,7 @@ void adit__op_unpark(struct adit_op *op)
 {
 	for (;;) {
 		__atomic_store_n(&op->held->state, ADIT_OP_RUNNING, __ATOMIC_SEQ_CST);
-		if (!gate_is_closed(op->fs))
+		if (may_go_on(op->fs))
 			return;
 		adit__op_park(op);
 		op->fs->env->wait_gate(op->fs);
@@ -440,7 +455,7 @@ static int take_lane(struct adit_op *op)
 static bool is_short_of_space(const struct adit_fs *fs)
 {
 	return __atomic_load_n(&fs->vol->free_blocks, __ATOMIC_RELAXED) <
-	       get64(fs->super.reserve_blocks) + SHORT_BLOCKS;
+	       get64_relaxed(&fs->super.reserve_blocks) + SHORT_BLOCKS;
 }
 
 int adit__op_begin_write(struct adit_op *op, struct adit_fs *fs)

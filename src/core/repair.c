@@ -277,7 +277,7 @@ static void keep_reservations(struct adit_fs *fs, const uint8_t *dead)
 		}
 		for (uint64_t i = 0; i < set->nruns; i++)
 			adit__vol_keep(fs, set->run[i] >> 24, set->run[i] & 0xffffff);
-		fs->vol->free_blocks -= set->claimed;
+		__atomic_fetch_sub(&fs->vol->free_blocks, set->claimed, __ATOMIC_RELAXED);
 	}
 }
 
@@ -289,7 +289,8 @@ static void keep_scratch(struct adit_fs *fs)
 
 static void space_anew(struct adit_fs *fs, const uint8_t *dead)
 {
-	fs->vol->free_blocks = adit__total_free(fs);
+	/* Looked at by who is in no operation. */
+	__atomic_store_n(&fs->vol->free_blocks, adit__total_free(fs), __ATOMIC_RELAXED);
 	adit__vol_reset(fs);
 	each_record(fs, keep_quarantine);
 	keep_reservations(fs, dead);
@@ -400,18 +401,22 @@ static void set_repairer(struct adit_fs *fs, struct adit_op **thread)
 	__atomic_store_n(&fs->repairer, thread, __ATOMIC_RELAXED);
 }
 
-uint32_t adit__repair(struct adit_fs *fs, const uint8_t *dead, uint32_t *slots)
+uint32_t adit__renew(struct adit_fs *fs, const uint8_t *dead, uint32_t *slots,
+		     const struct adit_growth *growth)
 {
 	const struct adit_ckpt_pm *k = claim_slot(fs);
+	int growing = adit__grow_look(fs);
 	uint32_t n;
 
-	if (!k)
+	if (!k || growing < 0)
 		return 0;
 	set_repairer(fs, fs->env->current_op());
 	checkpoint_anew(fs, k);
 	finish_records(fs, dead);
 	checkpoint_anew(fs, k); /* without what applying has added */
 	each_record(fs, add_totals);
+	if (growing > 0)
+		adit__grow_finish(fs, growth);
 	space_anew(fs, dead);
 	adit__holds_anew(fs, dead);
 	n = inherit(fs, dead, slots);
@@ -420,6 +425,11 @@ uint32_t adit__repair(struct adit_fs *fs, const uint8_t *dead, uint32_t *slots)
 	versions_anew(fs);
 	set_repairer(fs, NULL);
 	return n;
+}
+
+uint32_t adit__repair(struct adit_fs *fs, const uint8_t *dead, uint32_t *slots)
+{
+	return adit__renew(fs, dead, slots, NULL);
 }
 
 void adit__forget_operations(struct adit_fs *fs)

@@ -31,12 +31,13 @@ static uint64_t *verified_slot(const struct adit_fs *fs, uint64_t offset)
  * directory's nodes would push each other out of the table. */
 static uint64_t *verified_word(const struct adit_fs *fs, uint64_t offset, uint64_t *bit)
 {
+	struct adit_verified *v = __atomic_load_n(&fs->verified_block, __ATOMIC_ACQUIRE);
 	uint64_t block = offset >> ADIT_BLOCK_SHIFT;
 
-	if (offset % ADIT_BLOCK != 0 || block >= fs->pool_blocks)
+	if (offset % ADIT_BLOCK != 0 || block >= v->blocks)
 		return NULL;
 	*bit = 1ull << (block % 64);
-	return &fs->verified_block[block / 64];
+	return &v->bits[block / 64];
 }
 
 bool adit__verified(const struct adit_fs *fs, uint64_t offset)
@@ -75,7 +76,7 @@ void adit__clear_verified(struct adit_fs *fs, uint64_t offset)
 void adit__forget_verified(struct adit_fs *fs)
 {
 	memset(fs->verified, 0, ADIT_VERIFIED_SLOTS * sizeof *fs->verified);
-	memset(fs->verified_block, 0, (fs->pool_blocks + 63) / 64 * 8);
+	memset(fs->verified_block->bits, 0, fs->verified_block->blocks / 8);
 }
 
 bool adit__reachable(struct adit_fs *fs, uint64_t offset, uint64_t bytes, const char *what)

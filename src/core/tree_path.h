@@ -60,7 +60,7 @@ static inline int adit__node_see(struct adit_tree *t, struct adit_cs *cs, uint64
 {
 	const struct adit_fs *fs = t->fs;
 
-	if (ADIT_LIKELY(block < fs->pool_blocks && adit__block_verified(fs, block) &&
+	if (ADIT_LIKELY(adit__block_verified(fs, block) &&
 			(!cs || adit__cs_untouched(cs, block)))) {
 		const struct adit_node_pm *node = adit__block_at(fs, block);
 

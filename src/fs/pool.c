@@ -375,6 +375,7 @@ int adit_close(struct adit_pool *pool)
 
 /* ---- info ------------------------------------------------------------------------------------ */
 
+/* After info_of_use, which has looked whether the pool has grown. */
 static void info_of_format(const struct adit_fs *fs, struct adit_pool_info *out)
 {
 	const struct adit_super_pm *s = &fs->super;
@@ -382,10 +383,10 @@ static void info_of_format(const struct adit_fs *fs, struct adit_pool_info *out)
 	memcpy(out->uuid, s->uuid, sizeof out->uuid);
 	memcpy(out->label, s->label, sizeof s->label);
 	out->block_bytes = ADIT_BLOCK;
-	out->blocks = fs->pool_blocks;
-	out->size_bytes = fs->pool_blocks * ADIT_BLOCK;
+	out->blocks = adit__pool_end(fs);
+	out->size_bytes = out->blocks * ADIT_BLOCK;
 	out->group_bytes = fs->group_blocks * ADIT_BLOCK;
-	out->groups = fs->groups;
+	out->groups = (out->blocks + fs->group_blocks - 1) / fs->group_blocks;
 	out->lanes = fs->lanes;
 	out->lane_bytes = fs->ring_bytes;
 	out->incarnation = get64(s->incarnation);
@@ -427,10 +428,10 @@ int adit_info(struct adit_pool *pool, struct adit_pool_info *out)
 	int rc;
 
 	*out = (struct adit_pool_info){0};
-	info_of_format(fs, out);
-	info_of_medium(&pool->media, out);
 	ADIT_GUARD_READ(pool, rc, info_of_use(fs, out));
 	(void)rc;
+	info_of_format(fs, out);
+	info_of_medium(&pool->media, out);
 	out->was_clean = pool->was_clean;
 	out->read_only = fs->read_only;
 	out->failed = has_stopped(pool);
@@ -442,9 +443,31 @@ int adit_direct_access(struct adit_pool *pool, uint64_t offset, uint64_t len_byt
 		       uint64_t *contiguous)
 {
 	struct adit_sigbus_frame frame;
+	struct adit_statfs st;
+	int rc;
 
 	/* This thread may read from here on. Nothing is touched, so nothing jumps. */
 	adit__sigbus_push(&frame, &pool->media);
 	adit__sigbus_pop(&frame);
-	return adit__media_direct_access(&pool->media, offset, len_bytes, addr, contiguous);
+	rc = adit__media_direct_access(&pool->media, offset, len_bytes, addr, contiguous);
+	if (rc != -ERANGE)
+		return rc;
+	/* Has it grown meanwhile? */
+	ADIT_GUARD(pool, rc, (adit__core_statfs(pool->fs, &st), 0));
+	return rc != 0 ? rc : adit__media_direct_access(&pool->media, offset, len_bytes, addr, contiguous);
+}
+
+/* ---- growing --------------------------------------------------------------------------------- */
+
+int adit_grow(struct adit_pool *pool, uint64_t size_bytes)
+{
+	int rc, error;
+
+	if (pool->fs->read_only)
+		return -EROFS;
+	if (has_stopped(pool))
+		return -EIO;
+	rc = adit__share_grow(pool->fs, size_bytes);
+	error = adit__media_error(&pool->media);
+	return rc != 0 ? rc : error;
 }

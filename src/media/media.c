@@ -26,6 +26,7 @@
 #include "media/flush.h"
 #include "media/sigbus.h"
 #include "media/sysfs.h"
+#include "media/protect.h"
 
 #ifndef MAP_SHARED_VALIDATE
 #define MAP_SHARED_VALIDATE 0x03
@@ -344,6 +345,7 @@ int adit__media_extend(struct adit_media *m, uint64_t size_bytes)
 {
 	uint64_t have = m->map_bytes, want = (size_bytes + m->page_size - 1) & ~((uint64_t)m->page_size - 1);
 	uint8_t *at = m->pm.base + have;
+	int rc;
 
 	if (size_bytes <= m->pm.size_bytes)
 		return 0;
@@ -352,8 +354,7 @@ int adit__media_extend(struct adit_media *m, uint64_t size_bytes)
 	if (want > have) {
 		if (mmap(at, (size_t)(want - have), m->map_prot, m->map_flags | MAP_FIXED, m->fd,
 			 (off_t)have) == MAP_FAILED) {
-			int rc = -errno;
-
+			rc = -errno;
 			/* It may have given the place away. */
 			(void)mmap(at, (size_t)(want - have), PROT_NONE,
 				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
@@ -361,6 +362,9 @@ int adit__media_extend(struct adit_media *m, uint64_t size_bytes)
 		}
 		madvise(at, (size_t)(want - have), MADV_HUGEPAGE);
 		__atomic_store_n(&m->map_bytes, want, __ATOMIC_RELEASE);
+		rc = adit__protect(m, m->protection);
+		if (rc != 0)
+			return rc;
 	}
 	__atomic_store_n(&m->pm.size_bytes, size_bytes, __ATOMIC_RELEASE);
 	return 0;

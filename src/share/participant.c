@@ -112,9 +112,12 @@ static bool find_dead(struct adit_fs *fs)
 	return any;
 }
 
-static void wait_until_still(struct adit_fs *fs)
+/* False: it took longer than that. */
+static bool is_still_within(struct adit_fs *fs, unsigned looks_max)
 {
 	for (unsigned looks = 0; !adit__is_still(fs, fs->share->dead); looks++) {
+		if (looks == looks_max)
+			return false;
 		if (looks < 100) {
 			const struct timespec t = {0, 50000};
 
@@ -124,6 +127,13 @@ static void wait_until_still(struct adit_fs *fs)
 		/* Somebody does not come to an end: has it died, too? */
 		sleep_ms(1);
 		(void)find_dead(fs);
+	}
+	return true;
+}
+
+static void wait_until_still(struct adit_fs *fs)
+{
+	while (!is_still_within(fs, UINT_MAX)) {
 	}
 }
 
@@ -257,6 +267,7 @@ static void repair(struct adit_fs *fs)
 {
 	volatile uint32_t n = 0;
 
+	GUARDED(fs, adit__follow(fs));
 	(void)find_dead(fs);
 	if (all_died_idle(fs)) {
 		GUARDED(fs, take_over_idle(fs));
@@ -349,13 +360,19 @@ static void wait_for_threads(struct adit_share *s)
 		sleep_ms(1);
 }
 
-static void introduce(struct adit_vol_participant *p)
+static struct adit_media *medium_of(const struct adit_fs *fs)
+{
+	return fs->pm.priv;
+}
+
+static void introduce(const struct adit_fs *fs, struct adit_vol_participant *p)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	p->pid = (uint64_t)getpid();
 	p->since_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+	p->room_blocks = medium_of(fs)->room_bytes >> ADIT_BLOCK_SHIFT;
 	memset(p->name, 0, sizeof p->name);
 	(void)prctl(PR_GET_NAME, p->name);
 }
@@ -384,7 +401,7 @@ static bool try_place(struct adit_fs *fs, int fd, uint32_t place, bool of_the_de
 		(void)adit__fd_unlock(fd, PARTICIPANT_BYTE + place, 1);
 		return false;
 	}
-	introduce(p);
+	introduce(fs, p);
 	__atomic_store_n(&p->owner, taken(fs), __ATOMIC_RELEASE);
 	return true;
 }
@@ -439,7 +456,7 @@ void adit__share_forked(struct adit_fs *fs, int fd)
 	s->fd = fd;
 	s->threads = 0;
 	pthread_mutex_init(&s->repairing, NULL);
-	introduce(&fs->participants[fs->me]);
+	introduce(fs, &fs->participants[fs->me]);
 }
 
 void adit__share_disown(struct adit_fs *fs)
@@ -503,4 +520,116 @@ void adit__share_short_of_space(struct adit_fs *fs)
 		return;
 	adit__share_look(fs);
 	wait_for_threads(s);
+}
+
+/* ---- growing ------------------------------------------------------------------------------------------- */
+
+/* Nobody may be left with a pool that it cannot map. */
+static int everybody_has_room(struct adit_fs *fs, uint64_t blocks)
+{
+	for (uint32_t i = 0; i < fs->nparticipants; i++) {
+		const struct adit_vol_participant *p = &fs->participants[i];
+		char name[sizeof p->name + 1] = "";
+
+		if (__atomic_load_n(&p->owner, __ATOMIC_ACQUIRE) != taken(fs) || p->room_blocks >= blocks)
+			continue;
+		memcpy(name, p->name, sizeof p->name);
+		adit__report(fs, "process %llu (%s) has address space for %llu blocks of 4 KiB of this pool, not for "
+			     "%llu: let it close the pool, or grow in smaller steps, or when nobody has it open",
+			     (unsigned long long)p->pid, name, (unsigned long long)p->room_blocks,
+			     (unsigned long long)blocks);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static uint64_t blocks_of(uint64_t bytes)
+{
+	return bytes >> ADIT_BLOCK_SHIFT;
+}
+
+/* The medium is long enough and mapped, and what will be needed beyond the end is there. */
+static int make_ready(struct adit_fs *fs, uint64_t size_bytes, uint64_t *blocks)
+{
+	struct adit_media *m = medium_of(fs);
+	uint64_t zero_from;
+	int rc = size_bytes == 0 ? adit__media_size(m, &size_bytes) : 0;
+
+	if (rc == 0 && size_bytes > (uint64_t)INT64_MAX)
+		rc = -EFBIG;
+	if (rc == 0)
+		rc = adit__grow_fit(fs, blocks_of(size_bytes), blocks);
+	if (rc == 0 && *blocks > fs->pool_blocks)
+		rc = everybody_has_room(fs, blocks_of(size_bytes));
+	if (rc == 0)
+		rc = adit__media_grow(m, size_bytes, &zero_from);
+	if (rc != 0 || *blocks == fs->pool_blocks)
+		return rc;
+	rc = adit__grow_map(fs, *blocks);
+	return rc == 0 ? adit__grow_prepare(fs, *blocks, blocks_of(zero_from) + 1) : rc;
+}
+
+/* What is written beyond the end may find no room on the file system of the pool's file, or a media error:
+ * nothing has changed by then. */
+static int make_ready_guarded(struct adit_fs *fs, uint64_t size_bytes, uint64_t *blocks)
+{
+	struct adit_sigbus_frame frame;
+	int rc;
+
+	if (ADIT_SIGBUS_TRY(&frame, medium_of(fs))) {
+		adit__report(fs, "the pool cannot grow: no space in the file system of its file, or a media error");
+		return -ENOSPC;
+	}
+	rc = make_ready(fs, size_bytes, blocks);
+	ADIT_SIGBUS_END(&frame);
+	return rc;
+}
+
+/* With the gate's lock. */
+static int grow(struct adit_fs *fs, uint64_t size_bytes)
+{
+	uint64_t blocks = 0;
+	volatile uint32_t n = 0;
+	int rc;
+
+	repair(fs);
+	rc = adit__has_stopped(fs) ? -EIO : make_ready_guarded(fs, size_bytes, &blocks);
+	if (rc != 0 || blocks == fs->pool_blocks)
+		return rc;
+	close_gate(fs);
+	(void)find_dead(fs);
+	if (!is_still_within(fs, GATE_WAIT_MS)) {
+		open_gate(fs);
+		adit__report(fs, "a call of another process or thread has not come to an end for a minute");
+		return -EBUSY;
+	}
+	GUARDED(fs, n = adit__grow(fs, blocks, fs->share->dead, fs->share->slots));
+	bury(fs);
+	open_gate(fs);
+	if (n > 0 || (no_threads(fs) && adit__holds_inherited(fs)))
+		finish_beside(fs, n);
+	return adit__has_stopped(fs) ? -EIO : 0;
+}
+
+int adit__share_grow(struct adit_fs *fs, uint64_t size_bytes)
+{
+	struct adit_share *s = fs->share;
+	volatile int rc = -EIO;
+
+	if (s == NULL) {
+		adit__report(fs, "made by a version that let one process in: copy what it holds into a new pool");
+		return -EOPNOTSUPP;
+	}
+	/* The kernel's locks do not part our threads. */
+	pthread_mutex_lock(&s->repairing);
+	rc = adit__gate_lock(s->fd);
+	if (rc == 0) {
+		rc = -EIO;
+		GUARDED(fs, rc = grow(fs, size_bytes));
+		/* What this thread, in no operation, has read of the size is over for those that follow next time. */
+		GUARDED(fs, adit__follow_now(fs));
+		adit__gate_unlock(s->fd);
+	}
+	pthread_mutex_unlock(&s->repairing);
+	return rc;
 }

@@ -48,4 +48,7 @@ void adit__share_wait_gate(struct adit_fs *);
 /* The same for somebody who finds the pool full, now and then; what the dead had open is closed when it returns. */
 void adit__share_short_of_space(struct adit_fs *);
 
+/* Make the pool as large as that, 0: as its medium is, while everybody works (adit_grow).  Not within an operation. */
+int adit__share_grow(struct adit_fs *, uint64_t size_bytes) ADIT_MUST_CHECK;
+
 #endif

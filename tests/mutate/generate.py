@@ -43,7 +43,8 @@ STEPS = {
     "src/core/inode.c": """init_clusters grow alloc_in_shard adit__inode_free adit__orphan_add
         adit__orphan_remove put_link adit__inode_destroy""",
     "src/core/alloc.c": "adit__bitmap_seal adit__alloc_apply adit__alloc_unreserve adit__free_blocks",
-    "src/core/mkfs.c": "write_groups flush_bits mark_fixed zero_area write_root adit__core_mkfs adit__core_wipe",
+    "src/core/grow.c": "adit__group_write adit__mark_area zero_blocks zero_places write_groups adit__grow_prepare adopt adit__follow_now adit__grow_look fit_header adit__grow_finish adit__grow",
+    "src/core/mkfs.c": "write_groups mark_fixed zero_area write_root adit__core_mkfs adit__core_wipe",
     "src/core/op.c": "begin_changes end_changes",
     "src/core/check_fix.c": "adit__ck_store",
 }
