@@ -45,6 +45,7 @@ int adit__cmd_df(int argc, char **argv);
 int adit__cmd_dump(int argc, char **argv);
 int adit__cmd_find(int argc, char **argv);
 int adit__cmd_fsck(int argc, char **argv);
+int adit__cmd_grow(int argc, char **argv);
 int adit__cmd_info(int argc, char **argv);
 int adit__cmd_ln(int argc, char **argv);
 int adit__cmd_ls(int argc, char **argv);

@@ -15,6 +15,7 @@ static int cmd_help(int argc, char **argv);
 const struct cli_command cli_commands[] = {
 	{"mkfs", adit__cmd_mkfs, "make a pool"},
 	{"info", adit__cmd_info, "what a pool is: size, medium, persistence domain, features"},
+	{"grow", adit__cmd_grow, "make a pool larger while it is in use"},
 	{"fsck", adit__cmd_fsck, "check a pool, repair what can be repaired"},
 	{"df", adit__cmd_df, "space and files, used and free"},
 	{"ps", adit__cmd_ps, "processes that have a pool open, and what they hold"},

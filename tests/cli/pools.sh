@@ -19,7 +19,7 @@ test_command_line() {
     run adit info --assume=moon p.adit; is 2; complains 'no such persistence domain'
     run adit info p.adit more; is 2; complains 'one operand too many'
     # Every command has help, and refuses an empty command line.
-    for command in mkfs info df ps ls tree find stat cat sum write cp mv ln mkdir rm touch chmod chown \
+    for command in mkfs info grow df ps ls tree find stat cat sum write cp mv ln mkdir rm touch chmod chown \
         dump; do
         ok adit "$command" --help; says Usage
         run adit "$command"; is 2
@@ -113,6 +113,82 @@ test_info_and_df() {
     eq "$(json "$before - d[0]['free_bytes'] >= 1048576")" True
     ok adit df -b p.adit; says 67108864
     run adit df p.adit missing.adit; is 1; says p.adit; complains missing.adit
+}
+
+test_grow() {
+    pool 4M
+    head -c 100000 /dev/urandom >f; ok adit cp f p.adit:/f
+    ok adit grow p.adit 5M; says '5.0M (5242880 bytes), was 4.0M'
+    ok adit grow --json p.adit +3M
+    eq "$(json 'd["size_bytes"], d["was_bytes"], d["groups"]')" '(8388608, 5242880, 2)'
+    eq "$(stat -c %s p.adit)" 8388608
+    ok adit fsck -n p.adit
+    # The size that it has is no error, a smaller one is.
+    ok adit grow p.adit 8M
+    run adit grow p.adit 7M; is 1; complains 'does not shrink'; complains EINVAL
+    run adit grow p.adit 9P; is 1; complains EFBIG
+    for size in 4X +-1 + '' abc 0 +0; do
+        run adit grow p.adit "$size"; is 2; complains 'no such size'
+    done
+    eq "$(stat -c %s p.adit)" 8388608
+    # To the end of the file; an odd one.
+    ok adit grow p.adit; says 8388608
+    truncate -s 20000001 p.adit
+    ok adit info p.adit; says 8388608
+    ok adit grow p.adit; says 19996672
+    ok adit df --json p.adit; eq "$(json 'd[0]["size_bytes"]')" 19996672
+    # Beyond the classes that mkfs has, and over clusters.
+    ok adit grow p.adit 3G
+    ok adit info --json p.adit; eq "$(json 'd["size_bytes"], d["was_clean"]')" '(3221225472, True)'
+    ok adit fsck -n p.adit
+    ok adit cat p.adit:/f; adit cat p.adit:/f | cmp - f || fail "the file has changed"
+    run adit grow missing.adit 8M; is 1; complains ENOENT
+    chmod 444 p.adit
+    [ "$(id -u)" = 0 ] || { run adit grow p.adit 4G; is 1; }
+    chmod 644 p.adit
+}
+
+# Somebody has it open, and sees the space.
+test_grow_in_use() {
+    pool 4M
+    mkfifo in out.fifo
+    helper hold p.adit <in >out.fifo &
+    exec 8>in 9<out.fifo
+    read -r line <&9
+    eq "$line" held
+    ok adit grow p.adit 16M
+    ok adit info p.adit; says '16777216 bytes'
+    head -c 10M /dev/zero >ten
+    ok adit cp ten p.adit:/ten
+    ok adit ps p.adit; says alive
+    ok adit dump p.adit superblock; says 'pool blocks: 4096'; says 'state: open'
+    exec 8>&- 9<&-
+    wait
+    ok adit info p.adit; says '16777216 bytes'
+    adit cat p.adit:/ten | cmp - ten || fail "the file has changed"
+}
+
+# A pool of the first version of the format, which has no places for several processes.
+test_grow_old() {
+    zcat "$(dirname "$cases")/../golden/v1.img.gz" >old
+    run adit grow old +4M; is 1; complains EOPNOTSUPP; complains 'new pool'
+    eq "$(stat -c %s old)" "$(zcat "$(dirname "$cases")/../golden/v1.img.gz" | wc -c)"
+    ok adit fsck -n old
+}
+
+# Where the process holding it is allowed little address space.
+test_grow_without_room() {
+    pool 4M
+    mkfifo in out.fifo
+    (ulimit -v 4000000 2>/dev/null; exec "$helper" hold p.adit <in >out.fifo) &
+    exec 8>in 9<out.fifo
+    read -r line <&9
+    eq "$line" held
+    run adit grow p.adit 16M; is 1; complains ENOMEM; complains cli_helper
+    eq "$(stat -c %s p.adit)" 4194304
+    exec 8>&- 9<&-
+    wait
+    ok adit grow p.adit 16M
 }
 
 test_not_a_pool() {
