@@ -43,8 +43,8 @@ int adit__dir_remove_at(struct adit_cs *, struct adit_inode_pm *dir, const void 
 			const struct adit_dir_place *) ADIT_MUST_CHECK;
 
 /* Without the lock (glance.c): 0 or -ENOENT when that is certain, else -EAGAIN. */
-int adit__dir_glance(struct adit_fs *, uint64_t dir, const void *name, size_t len,
-		     struct adit_dirent *out) ADIT_MUST_CHECK;
+int adit__dir_glance(struct adit_fs *, uint64_t dir, uint32_t generation, const void *name,
+		     size_t len, struct adit_dirent *out) ADIT_MUST_CHECK;
 /* dir: private copy of the exclusively locked directory. The name must not be
  * there (-EEXIST). Updates size (entries), blocks, fork; not times, not nlink.
  * -ENOSPC. */

@@ -97,8 +97,8 @@ static int find_in_tree(const struct adit_fs *fs, const struct adit_inode_pm *di
 	return high <= adit__name_key_last(key) ? -EAGAIN : -ENOENT;
 }
 
-int adit__dir_glance(struct adit_fs *fs, uint64_t ino, const void *name, size_t len,
-		     struct adit_dirent *out)
+int adit__dir_glance(struct adit_fs *fs, uint64_t ino, uint32_t generation, const void *name,
+		     size_t len, struct adit_dirent *out)
 {
 	const struct adit_inode_pm *ip = adit__inode_glance(fs, ino);
 	struct adit_dirent found;
@@ -107,7 +107,7 @@ int adit__dir_glance(struct adit_fs *fs, uint64_t ino, const void *name, size_t 
 	int err = -EAGAIN;
 
 	if (!ip || !adit__glance(fs, ino, &version) || !ADIT_S_ISDIR(get32(ip->mode)) ||
-	    get32(ip->nlink) == 0)
+	    get32(ip->nlink) == 0 || (generation != 0 && get32(ip->generation) != generation))
 		return -EAGAIN;
 	fork = adit__inode_fork(ip);
 	if (fork == ADIT_FORK_TREE) {

@@ -24,13 +24,15 @@
 
 /* ---- shared with rename.c and attr.c --------------------------------------- */
 
-int adit__dir_get(struct adit_fs *fs, uint64_t dir, const struct adit_inode_pm **out)
+int adit__dir_get_at(struct adit_fs *fs, struct adit_at at, const struct adit_inode_pm **out)
 {
 	const struct adit_inode_pm *ip;
-	int err = adit__inode_get(fs, dir, &ip);
+	int err = adit__inode_get(fs, at.dir, &ip);
 
 	if (ADIT_UNLIKELY(err))
 		return err == -ESTALE ? -ENOENT : err;
+	if (ADIT_UNLIKELY(at.generation != 0 && get32(ip->generation) != at.generation))
+		return -ENOENT;
 	if (ADIT_UNLIKELY(!adit__inode_is_dir(ip)))
 		return -ENOTDIR;
 	if (ADIT_UNLIKELY(get32(ip->nlink) == 0))
@@ -154,8 +156,8 @@ static inline void id_of_entry(struct adit_id *id, const struct adit_dirent *de)
 	*id = (struct adit_id){de->ino, de->generation, (uint32_t)(de->dtype & 15u) << 12};
 }
 
-int adit__lookup(struct adit_fs *fs, uint64_t dir, const void *name, size_t len,
-		 struct adit_id *out)
+int adit__lookup_at(struct adit_fs *fs, struct adit_at at, const void *name, size_t len,
+		    struct adit_id *out)
 {
 	const struct adit_inode_pm *ip;
 	struct adit_dirent de;
@@ -164,26 +166,26 @@ int adit__lookup(struct adit_fs *fs, uint64_t dir, const void *name, size_t len,
 
 	if (ADIT_UNLIKELY(err))
 		return err;
-	err = adit__dir_glance(fs, dir, name, len, &de);
+	err = adit__dir_glance(fs, at.dir, at.generation, name, len, &de);
 	if (ADIT_UNLIKELY(err == -EAGAIN)) {
 		adit__op_begin(&op, fs);
-		adit__lock_inode(&op, dir, false);
-		err = adit__dir_get(fs, dir, &ip);
+		adit__lock_inode(&op, at.dir, false);
+		err = adit__dir_get_at(fs, at, &ip);
 		if (!err)
 			err = adit__dir_lookup(fs, NULL, ip, name, len, &de);
 		adit__op_end(&op);
 	}
 	if (!err)
-		err = adit__entry_check(fs, dir, &de);
+		err = adit__entry_check(fs, at.dir, &de);
 	if (!err)
 		id_of_entry(out, &de);
 	return err;
 }
 
-int adit__parent(struct adit_fs *fs, uint64_t dir, struct adit_id *out)
+int adit__parent_at(struct adit_fs *fs, struct adit_at at, struct adit_id *out)
 {
 	const struct adit_inode_pm *ip, *up;
-	uint64_t want[2] = {dir, ADIT_INO_NONE};
+	uint64_t want[2] = {at.dir, ADIT_INO_NONE};
 	struct adit_op op;
 	int err;
 
@@ -192,7 +194,7 @@ int adit__parent(struct adit_fs *fs, uint64_t dir, struct adit_id *out)
 		uint64_t parent;
 
 		adit__lock_inodes(&op, want, 2, 0);
-		err = adit__dir_get(fs, dir, &ip);
+		err = adit__dir_get_at(fs, at, &ip);
 		if (err)
 			break;
 		parent = get64(ip->parent_or_rdev);
@@ -205,7 +207,7 @@ int adit__parent(struct adit_fs *fs, uint64_t dir, struct adit_id *out)
 		err = adit__dir_get(fs, parent, &up);
 		if (err == -ENOENT || err == -ENOTDIR) {
 			adit__report(fs, "directory %llu: its parent %llu is no directory",
-				     (unsigned long long)dir, (unsigned long long)parent);
+				     (unsigned long long)at.dir, (unsigned long long)parent);
 			err = -EUCLEAN;
 		}
 		if (!err)
@@ -291,7 +293,7 @@ static int fill_inode(struct adit_cs *cs, struct adit_inode_pm *ip,
 	}
 }
 
-static int create_locked(struct adit_op *op, uint64_t dir, const void *name, size_t len,
+static int create_locked(struct adit_op *op, struct adit_at at, const void *name, size_t len,
 			 const struct adit_create *c, struct adit_id *out)
 {
 	struct adit_fs *fs = op->fs;
@@ -300,13 +302,13 @@ static int create_locked(struct adit_op *op, uint64_t dir, const void *name, siz
 	struct adit_dirent de;
 	struct adit_dir_place place;
 	bool is_dir = ADIT_S_ISDIR(c->mode);
-	int err = adit__dir_get(fs, dir, &seen);
+	int err = adit__dir_get_at(fs, at, &seen);
 
 	if (err)
 		return err;
 	err = adit__dir_find(fs, NULL, seen, name, len, &de, &place);
 	if (!err) {
-		err = adit__entry_check(fs, dir, &de);
+		err = adit__entry_check(fs, at.dir, &de);
 		if (err)
 			return err;
 		id_of_entry(out, &de);
@@ -321,7 +323,7 @@ static int create_locked(struct adit_op *op, uint64_t dir, const void *name, siz
 	if (!err)
 		err = adit__inode_alloc(op, &ip);
 	if (!err)
-		err = adit__cs_inode(op->cs, dir, &parent);
+		err = adit__cs_inode(op->cs, at.dir, &parent);
 	if (!err) {
 		int64_t now = fs->env->now_ns();
 
@@ -345,8 +347,8 @@ static int create_locked(struct adit_op *op, uint64_t dir, const void *name, siz
 	return err;
 }
 
-int adit__create(struct adit_fs *fs, uint64_t dir, const void *name, size_t len,
-		 const struct adit_create *c, struct adit_hold *hold, struct adit_id *out)
+int adit__create_at(struct adit_fs *fs, struct adit_at at, const void *name, size_t len,
+		    const struct adit_create *c, struct adit_hold *hold, struct adit_id *out)
 {
 	struct adit_op op;
 	int err = name_check(len);
@@ -356,14 +358,14 @@ int adit__create(struct adit_fs *fs, uint64_t dir, const void *name, size_t len,
 	if (err)
 		return err;
 	err = adit__op_begin_write(&op, fs);
-	if (err == -EROFS && adit__lookup(fs, dir, name, len, out) == 0)
+	if (err == -EROFS && adit__lookup_at(fs, at, name, len, out) == 0)
 		return -EEXIST;
 	if (err)
 		return err;
 	if (hold)
 		adit__hold_prepare(&op, hold);
-	adit__lock_inode(&op, dir, true);
-	err = create_locked(&op, dir, name, len, c, out);
+	adit__lock_inode(&op, at.dir, true);
+	err = create_locked(&op, at, name, len, c, out);
 	/* While the directory is locked nobody can unlink the new name. */
 	if (!err && hold) {
 		adit__hold_list(&op, hold, out->ino, out->generation);
@@ -389,8 +391,8 @@ static int commit_held(struct adit_op *op, struct adit_hold *hold, const struct 
 	return err;
 }
 
-int adit__create_unnamed(struct adit_fs *fs, uint64_t dir, const struct adit_create *c,
-			 struct adit_hold *hold, struct adit_id *out)
+int adit__create_unnamed_at(struct adit_fs *fs, struct adit_at at, const struct adit_create *c,
+			    struct adit_hold *hold, struct adit_id *out)
 {
 	const struct adit_inode_pm *parent;
 	struct adit_inode_pm *ip;
@@ -403,8 +405,8 @@ int adit__create_unnamed(struct adit_fs *fs, uint64_t dir, const struct adit_cre
 	if (err)
 		return err;
 	adit__hold_prepare(&op, hold);
-	adit__lock_inode(&op, dir, false);
-	err = adit__dir_get(fs, dir, &parent);
+	adit__lock_inode(&op, at.dir, false);
+	err = adit__dir_get_at(fs, at, &parent);
 	if (!err)
 		err = adit__dir_may_add(parent);
 	if (!err)
@@ -431,8 +433,8 @@ int adit__create_unnamed(struct adit_fs *fs, uint64_t dir, const struct adit_cre
 
 /* ---- link --------------------------------------------------------------------------- */
 
-static int link_locked(struct adit_op *op, uint64_t ino, uint64_t dir, const void *name, size_t len,
-		       bool unnamed)
+static int link_locked(struct adit_op *op, uint64_t ino, struct adit_at at, const void *name,
+		       size_t len, bool unnamed)
 {
 	struct adit_fs *fs = op->fs;
 	const struct adit_inode_pm *seen;
@@ -440,7 +442,7 @@ static int link_locked(struct adit_op *op, uint64_t ino, uint64_t dir, const voi
 	struct adit_dirent de;
 	struct adit_dir_place place;
 	int64_t now;
-	int err = adit__dir_get(fs, dir, &seen);
+	int err = adit__dir_get_at(fs, at, &seen);
 
 	if (err)
 		return err;
@@ -465,7 +467,7 @@ static int link_locked(struct adit_op *op, uint64_t ino, uint64_t dir, const voi
 		err = adit__orphan_remove(op, ip);
 	}
 	if (!err)
-		err = adit__cs_inode(op->cs, dir, &parent);
+		err = adit__cs_inode(op->cs, at.dir, &parent);
 	if (err)
 		return err;
 	now = fs->env->now_ns();
@@ -477,10 +479,10 @@ static int link_locked(struct adit_op *op, uint64_t ino, uint64_t dir, const voi
 	return err ? err : adit__cs_commit(op->cs);
 }
 
-static int link_file(struct adit_fs *fs, uint64_t ino, uint64_t dir, const void *name, size_t len,
-		     bool unnamed)
+int adit__link_at(struct adit_fs *fs, uint64_t ino, struct adit_at at, const void *name, size_t len,
+		  bool unnamed)
 {
-	const uint64_t want[2] = {dir, ino};
+	const uint64_t want[2] = {at.dir, ino};
 	struct adit_op op;
 	int err = name_check(len);
 
@@ -491,39 +493,29 @@ static int link_file(struct adit_fs *fs, uint64_t ino, uint64_t dir, const void 
 	if (err)
 		return err;
 	adit__lock_inodes(&op, want, 2, 3);
-	err = link_locked(&op, ino, dir, name, len, unnamed);
+	err = link_locked(&op, ino, at, name, len, unnamed);
 	adit__op_end(&op);
 	return err;
-}
-
-int adit__link(struct adit_fs *fs, uint64_t ino, uint64_t dir, const void *name, size_t len)
-{
-	return link_file(fs, ino, dir, name, len, false);
-}
-
-int adit__link_unnamed(struct adit_fs *fs, uint64_t ino, uint64_t dir, const void *name, size_t len)
-{
-	return link_file(fs, ino, dir, name, len, true);
 }
 
 /* ---- unlink, rmdir ---------------------------------------------------------------------- */
 
 /* Locks the directory and what the name stands for, both exclusively. */
-static int lock_entry(struct adit_op *op, uint64_t dir, const void *name, size_t len,
+static int lock_entry(struct adit_op *op, struct adit_at at, const void *name, size_t len,
 		      struct adit_dirent *de, struct adit_dir_place *place)
 {
-	uint64_t want[2] = {dir, ADIT_INO_NONE};
+	uint64_t want[2] = {at.dir, ADIT_INO_NONE};
 
 	for (;;) {
 		const struct adit_inode_pm *seen;
 		int err;
 
 		adit__lock_inodes(op, want, 2, 3);
-		err = adit__dir_get(op->fs, dir, &seen);
+		err = adit__dir_get_at(op->fs, at, &seen);
 		if (!err)
 			err = adit__dir_find(op->fs, NULL, seen, name, len, de, place);
 		if (!err)
-			err = adit__entry_check(op->fs, dir, de);
+			err = adit__entry_check(op->fs, at.dir, de);
 		if (err)
 			return err;
 		if (de->ino == want[1] || adit__trylock_inode(op, de->ino, true))
@@ -571,8 +563,8 @@ static int remove_locked(struct adit_op *op, uint64_t dir, const void *name, siz
 	return err ? err : adit__cs_commit(op->cs);
 }
 
-static int remove_name(struct adit_fs *fs, uint64_t dir, const void *name, size_t len,
-		       bool is_rmdir)
+int adit__remove_at(struct adit_fs *fs, struct adit_at at, const void *name, size_t len,
+		    bool is_rmdir)
 {
 	struct adit_doomed doomed = {ADIT_INO_NONE, 0};
 	struct adit_dir_place place;
@@ -584,21 +576,11 @@ static int remove_name(struct adit_fs *fs, uint64_t dir, const void *name, size_
 		err = adit__op_begin_write(&op, fs);
 	if (err)
 		return err;
-	err = lock_entry(&op, dir, name, len, &de, &place);
+	err = lock_entry(&op, at, name, len, &de, &place);
 	if (!err)
-		err = remove_locked(&op, dir, name, len, &de, &place, is_rmdir, &doomed);
+		err = remove_locked(&op, at.dir, name, len, &de, &place, is_rmdir, &doomed);
 	if (!err)
 		adit__doomed_free(&op, &doomed);
 	adit__op_end(&op);
 	return err;
-}
-
-int adit__unlink(struct adit_fs *fs, uint64_t dir, const void *name, size_t len)
-{
-	return remove_name(fs, dir, name, len, false);
-}
-
-int adit__rmdir(struct adit_fs *fs, uint64_t dir, const void *name, size_t len)
-{
-	return remove_name(fs, dir, name, len, true);
 }

@@ -19,8 +19,13 @@ struct adit_doomed {
 
 /* The verified directory, locked by the caller. -ENOENT when it was removed (its slot may be free
  * by now), -ENOTDIR. */
-int adit__dir_get(struct adit_fs *, uint64_t dir, const struct adit_inode_pm **out)
+int adit__dir_get_at(struct adit_fs *, struct adit_at, const struct adit_inode_pm **out)
 	ADIT_MUST_CHECK;
+static inline ADIT_MUST_CHECK int adit__dir_get(struct adit_fs *fs, uint64_t dir,
+						const struct adit_inode_pm **out)
+{
+	return adit__dir_get_at(fs, adit__any(dir), out);
+}
 /* Is the directory open to a new name, or to losing one (a flag of adit_inode_pm forbids it)? */
 int adit__dir_may_add(const struct adit_inode_pm *dir) ADIT_MUST_CHECK;
 int adit__dir_may_remove(const struct adit_inode_pm *dir, const struct adit_inode_pm *victim)

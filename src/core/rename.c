@@ -25,6 +25,7 @@ struct side {
 	uint64_t dir;
 	const void *name;
 	size_t len;
+	uint32_t wanted; /* generation of the directory; 0: any */
 	uint32_t dir_generation;
 	bool found;
 	struct adit_dirent entry; /* when found */
@@ -44,7 +45,7 @@ struct rename {
 static int look(struct rename *r, struct side *s)
 {
 	const struct adit_inode_pm *dir;
-	int err = adit__dir_get(r->op.fs, s->dir, &dir);
+	int err = adit__dir_get_at(r->op.fs, (struct adit_at){s->dir, s->wanted}, &dir);
 
 	if (err)
 		return err;
@@ -360,8 +361,8 @@ static int change(struct rename *r)
 	return err ? err : adit__cs_commit(r->op.cs);
 }
 
-int adit__rename(struct adit_fs *fs, uint64_t dir1, const void *name1, size_t len1, uint64_t dir2,
-		 const void *name2, size_t len2, unsigned flags)
+int adit__rename_at(struct adit_fs *fs, struct adit_at at1, const void *name1, size_t len1,
+		    struct adit_at at2, const void *name2, size_t len2, unsigned flags)
 {
 	struct rename r;
 	int err;
@@ -375,8 +376,8 @@ int adit__rename(struct adit_fs *fs, uint64_t dir1, const void *name1, size_t le
 		return -ENAMETOOLONG;
 	r.flags = flags;
 	r.doomed = (struct adit_doomed){ADIT_INO_NONE, 0};
-	r.from = (struct side){.dir = dir1, .name = name1, .len = len1};
-	r.to = (struct side){.dir = dir2, .name = name2, .len = len2};
+	r.from = (struct side){.dir = at1.dir, .wanted = at1.generation, .name = name1, .len = len1};
+	r.to = (struct side){.dir = at2.dir, .wanted = at2.generation, .name = name2, .len = len2};
 	err = adit__op_begin_write(&r.op, fs);
 	if (err)
 		return err;

@@ -36,7 +36,7 @@ static int check_new_name(struct adit_walk *w, bool is_dir)
 	err = adit__walk_check_name(w);
 	if (err || !w->slash || is_dir)
 		return err;
-	err = adit__lookup(w->pool->fs, w->dir, w->name, w->len, &id);
+	err = adit__lookup_at(w->pool->fs, w->at, w->name, w->len, &id);
 	return err ? err : -EEXIST;
 }
 
@@ -48,7 +48,7 @@ static int make_walked(struct adit_walk *w, const struct adit_create *c)
 	if (!err)
 		err = check_new_name(w, S_ISDIR(c->mode));
 	if (!err)
-		err = adit__create(w->pool->fs, w->dir, w->name, w->len, c, NULL, &id);
+		err = adit__create_at(w->pool->fs, w->at, w->name, w->len, c, NULL, &id);
 	return err;
 }
 
@@ -151,8 +151,7 @@ static int link_walked(struct adit_walk *old, struct adit_walk *new, bool follow
 	if (!err)
 		err = check_new_name(new, false);
 	if (!err)
-		err = (is_linkable(old) ? adit__link_unnamed : adit__link)(
-			fs, attr.ino, new->dir, new->name, new->len);
+		err = adit__link_at(fs, attr.ino, new->at, new->name, new->len, is_linkable(old));
 	if (!err)
 		was_named(old);
 	(void)adit__release(fs, &hold);
@@ -204,10 +203,10 @@ static int unlink_walked(struct adit_walk *w)
 	if (err)
 		return err;
 	if (w->slash) {
-		err = adit__lookup(w->pool->fs, w->dir, w->name, w->len, &id);
+		err = adit__lookup_at(w->pool->fs, w->at, w->name, w->len, &id);
 		return err ? err : S_ISDIR(id.mode) ? -EISDIR : -ENOTDIR;
 	}
-	return adit__unlink(w->pool->fs, w->dir, w->name, w->len);
+	return adit__remove_at(w->pool->fs, w->at, w->name, w->len, false);
 }
 
 static int rmdir_walked(struct adit_walk *w)
@@ -225,7 +224,7 @@ static int rmdir_walked(struct adit_walk *w)
 		return -ENOTEMPTY;
 	default:
 		err = adit__walk_check_name(w);
-		return err ? err : adit__rmdir(w->pool->fs, w->dir, w->name, w->len);
+		return err ? err : adit__remove_at(w->pool->fs, w->at, w->name, w->len, true);
 	}
 }
 
@@ -256,21 +255,13 @@ int adit_rmdir(struct adit_pool *pool, const char *path)
 
 /* ---- rename ---------------------------------------------------------------------------------- */
 
-/* Nothing is made in a removed directory, whatever the name looks like. */
-static int check_dir(const struct adit_walk *w)
-{
-	struct adit_attr dir;
-	int err = adit__getattr(w->pool->fs, w->dir, &dir);
-
-	return err ? err : dir.nlink == 0 ? -ENOENT : 0;
-}
-
 /* "name/" of something that is no directory; and a new name that is too long, which is said only when
  * there is an old one. */
 static int check_names(struct adit_walk *old, struct adit_walk *new, unsigned flags)
 {
 	struct adit_fs *fs = old->pool->fs;
 	struct adit_id from, to;
+	struct adit_attr dir;
 	int err, gone;
 
 	if (ADIT_LIKELY(!old->slash && !new->slash && new->len <= ADIT_NAME_MAX &&
@@ -278,15 +269,15 @@ static int check_names(struct adit_walk *old, struct adit_walk *new, unsigned fl
 		return 0;
 	err = adit__walk_check_name(old);
 	if (!err)
-		err = adit__lookup(fs, old->dir, old->name, old->len, &from);
+		err = adit__lookup_at(fs, old->at, old->name, old->len, &from);
 	if (!err)
 		err = adit__walk_check_name(new);
 	if (err)
 		return err;
-	err = adit__lookup(fs, new->dir, new->name, new->len, &to);
+	err = adit__lookup_at(fs, new->at, new->name, new->len, &to);
 	if (err && err != -ENOENT)
 		return err;
-	gone = err ? check_dir(new) : 0;
+	gone = err ? adit__walk_dir(new, &dir) : 0; /* nothing is made in a removed one */
 	if (gone)
 		return gone;
 	if (!err && flags & RENAME_NOREPLACE)
@@ -317,7 +308,7 @@ static int rename_walked(struct adit_walk *old, struct adit_walk *new, unsigned 
 	err = check_names(old, new, flags);
 	if (err)
 		return err;
-	return adit__rename(old->pool->fs, old->dir, old->name, old->len, new->dir, new->name,
+	return adit__rename_at(old->pool->fs, old->at, old->name, old->len, new->at, new->name,
 			    new->len, flags);
 }
 

@@ -119,7 +119,7 @@ static int open_tmpfile(struct adit_walk *w, struct opening *o)
 	if (!err && !S_ISDIR(id.mode))
 		err = -ENOTDIR;
 	if (!err)
-		err = adit__create_unnamed(o->pool->fs, id.ino, &c, &o->hold, &id);
+		err = adit__create_unnamed_at(o->pool->fs, (struct adit_at){id.ino, id.generation}, &c, &o->hold, &id);
 	if (!err)
 		take_new(o, &id);
 	return err;
@@ -149,7 +149,7 @@ static int open_create(struct adit_walk *w, struct opening *o)
 			return -EISDIR;
 		err = adit__walk_check_name(w);
 		if (!err)
-			err = adit__create(o->pool->fs, w->dir, w->name, w->len, &c, &o->hold, &id);
+			err = adit__create_at(o->pool->fs, w->at, w->name, w->len, &c, &o->hold, &id);
 		if (!err) {
 			take_new(o, &id);
 			return 0;

@@ -82,6 +82,17 @@ static int follow(struct adit_walk *w, const struct adit_id *link, const char *r
 	return 0;
 }
 
+int adit__walk_dir(const struct adit_walk *w, struct adit_attr *out)
+{
+	int err = adit__getattr(w->pool->fs, w->at.dir, out);
+
+	if (err)
+		return err == -ESTALE ? -ENOENT : err;
+	if (out->nlink == 0 || (w->at.generation != 0 && out->generation != w->at.generation))
+		return -ENOENT;
+	return 0;
+}
+
 int adit__walk_check_name(const struct adit_walk *w)
 {
 	struct adit_attr dir;
@@ -89,10 +100,8 @@ int adit__walk_check_name(const struct adit_walk *w)
 
 	if (ADIT_LIKELY(w->len <= ADIT_NAME_MAX))
 		return 0;
-	err = adit__getattr(w->pool->fs, w->dir, &dir);
-	if (err)
-		return err;
-	return dir.nlink == 0 ? -ENOENT : -ENAMETOOLONG;
+	err = adit__walk_dir(w, &dir);
+	return err ? err : -ENAMETOOLONG;
 }
 
 /* "." and ".." in the middle of a path. True when it was one. */
@@ -103,10 +112,10 @@ static inline bool step_dots(struct adit_walk *w, const char *name, size_t len, 
 	if (ADIT_LIKELY(name[0] != '.') || len > 2 || (len == 2 && name[1] != '.'))
 		return false;
 	*err = 0;
-	if (len == 2 && w->dir != ADIT_INO_ROOT) {
-		*err = adit__parent(w->pool->fs, w->dir, &up);
+	if (len == 2 && w->at.dir != ADIT_INO_ROOT) {
+		*err = adit__parent_at(w->pool->fs, w->at, &up);
 		if (*err == 0)
-			w->dir = up.ino;
+			w->at = (struct adit_at){up.ino, up.generation};
 	}
 	return true;
 }
@@ -123,11 +132,11 @@ static inline int step(struct adit_walk *w, const char *name, size_t len, const 
 	}
 	err = adit__walk_check_name(w);
 	if (ADIT_LIKELY(!err))
-		err = adit__lookup(w->pool->fs, w->dir, name, len, &id);
+		err = adit__lookup_at(w->pool->fs, w->at, name, len, &id);
 	if (ADIT_UNLIKELY(err))
 		return err;
 	if (ADIT_LIKELY(ADIT_S_ISDIR(id.mode))) {
-		w->dir = id.ino;
+		w->at = (struct adit_at){id.ino, id.generation};
 		w->rest = rest;
 		return 0;
 	}
@@ -150,7 +159,7 @@ int adit__walk_more(struct adit_walk *w)
 		int err;
 
 		if (*name == '/') {
-			w->dir = ADIT_INO_ROOT;
+			w->at = adit__any(ADIT_INO_ROOT);
 			while (*name == '/')
 				name++;
 		}
@@ -174,7 +183,7 @@ int adit__walk_more(struct adit_walk *w)
 int adit__walk_parent(struct adit_walk *w)
 {
 	w->rest = w->path;
-	w->dir = w->start;
+	w->at = adit__any(w->start); /* held, or the root */
 	w->links = 0;
 	return adit__walk_more(w);
 }
@@ -188,12 +197,14 @@ int adit__walk_follow(struct adit_walk *w, const struct adit_id *link)
 static int final_dots(struct adit_walk *w, struct adit_id *out)
 {
 	struct adit_attr attr;
-	uint64_t ino = w->last == ADIT_LAST_ROOT ? ADIT_INO_ROOT : w->dir;
+	uint64_t ino = w->last == ADIT_LAST_ROOT ? ADIT_INO_ROOT : w->at.dir;
 	int err;
 
-	if (w->last == ADIT_LAST_DOTDOT && w->dir != ADIT_INO_ROOT)
-		return adit__parent(w->pool->fs, w->dir, out);
+	if (w->last == ADIT_LAST_DOTDOT && w->at.dir != ADIT_INO_ROOT)
+		return adit__parent_at(w->pool->fs, w->at, out);
 	err = adit__getattr(w->pool->fs, ino, &attr);
+	if (err == 0 && ino == w->at.dir && w->at.generation != 0 && attr.generation != w->at.generation)
+		err = -ENOENT;
 	if (err == 0)
 		*out = (struct adit_id){ino, attr.generation, attr.mode};
 	return err;
@@ -205,7 +216,7 @@ int adit__walk_final(struct adit_walk *w, bool follow_last, struct adit_id *out)
 
 	if (ADIT_UNLIKELY(w->empty)) {
 		w->last = ADIT_LAST_DOT;
-		w->dir = w->start;
+		w->at = adit__any(w->start); /* held, or the root */
 		return final_dots(w, out);
 	}
 	err = adit__walk_parent(w);
@@ -214,7 +225,7 @@ int adit__walk_final(struct adit_walk *w, bool follow_last, struct adit_id *out)
 			return final_dots(w, out);
 		err = adit__walk_check_name(w);
 		if (ADIT_LIKELY(!err))
-			err = adit__lookup(w->pool->fs, w->dir, w->name, w->len, out);
+			err = adit__lookup_at(w->pool->fs, w->at, w->name, w->len, out);
 		if (ADIT_UNLIKELY(err))
 			return err;
 		if (ADIT_UNLIKELY(ADIT_S_ISLNK(out->mode)) && (follow_last || w->slash)) {

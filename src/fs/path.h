@@ -40,7 +40,7 @@ struct adit_walk {
 	bool empty;		/* the start itself is meant */
 	/* During and after a walk: */
 	const char *rest;	/* not yet walked */
-	uint64_t dir;		/* directory that `name` is looked up in */
+	struct adit_at at;	/* directory that `name` is looked up in */
 	const char *name;	/* last component, not NUL-terminated */
 	size_t len;
 	enum adit_last last;
@@ -57,6 +57,8 @@ void adit__walk_end(struct adit_walk *);
 
 /* All but the last component. */
 int adit__walk_parent(struct adit_walk *);
+/* After walk_parent: the attributes of the directory; -ENOENT when it was removed. */
+int adit__walk_dir(const struct adit_walk *, struct adit_attr *out);
 /* After walk_parent: 0, -ENAMETOOLONG, or -ENOENT when the directory is gone as well. */
 int adit__walk_check_name(const struct adit_walk *);
 /* After walk_parent: go on behind the symbolic link `ino` that the last component is. The next

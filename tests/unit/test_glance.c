@@ -176,11 +176,11 @@ static void test_same_answers(void **state)
 	for (int i = 0; i < 2000; i++) {
 		struct adit_dirent de;
 		size_t len = (size_t)sprintf(name, "n%d", i);
-		int err = adit__dir_glance(p.fs, ADIT_INO_ROOT, name, len, &de);
+		int err = adit__dir_glance(p.fs, ADIT_INO_ROOT, 0, name, len, &de);
 
 		assert_true(err == -ENOENT || err == -EAGAIN);
 		assert_int_equal(adit__create(p.fs, ADIT_INO_ROOT, name, len, &c, NULL, &id), 0);
-		err = adit__dir_glance(p.fs, ADIT_INO_ROOT, name, len, &de);
+		err = adit__dir_glance(p.fs, ADIT_INO_ROOT, 0, name, len, &de);
 		if (err != -EAGAIN) {
 			assert_int_equal(err, 0);
 			assert_int_equal(de.ino, id.ino);

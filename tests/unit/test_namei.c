@@ -612,12 +612,68 @@ static void immutable(void **state)
 	assert_int_equal(adit__unlink(p->fs, d, N("x")), 0);
 }
 
+/* Everything that can be asked of a directory that was removed, and whose number another one has. */
+static void ask_the_gone(struct pool *p, struct adit_at gone)
+{
+	struct adit_create c = {.mode = S_IFREG | 0644};
+	const struct adit_at root = adit__any(ROOT);
+	uint64_t f = find(p, ROOT, "f");
+	struct adit_hold hold;
+	struct adit_id id;
+
+	assert_int_equal(adit__lookup_at(p->fs, gone, N("in"), &id), -ENOENT);
+	assert_int_equal(adit__parent_at(p->fs, gone, &id), -ENOENT);
+	assert_int_equal(adit__create_at(p->fs, gone, N("new"), &c, NULL, &id), -ENOENT);
+	assert_int_equal(adit__create_unnamed_at(p->fs, gone, &c, &hold, &id), -ENOENT);
+	assert_int_equal(adit__link_at(p->fs, f, gone, N("new"), false), -ENOENT);
+	assert_int_equal(adit__remove_at(p->fs, gone, N("in"), false), -ENOENT);
+	assert_int_equal(adit__remove_at(p->fs, gone, N("dir"), true), -ENOENT);
+	assert_int_equal(adit__rename_at(p->fs, gone, N("in"), root, N("new"), 0), -ENOENT);
+	assert_int_equal(adit__rename_at(p->fs, root, N("f"), gone, N("new"), 0), -ENOENT);
+}
+
+static void number_of_another(void **state)
+{
+	static const uint32_t kinds[] = {S_IFDIR, S_IFREG};
+	struct pool *p = *state;
+
+	file(p, ROOT, "f");
+	for (unsigned k = 0; k < 2; k++) {
+		struct adit_at gone;
+		struct adit_id id;
+
+		folder(p, ROOT, "d");
+		assert_int_equal(adit__lookup(p->fs, ROOT, N("d"), &id), 0);
+		gone = (struct adit_at){id.ino, id.generation};
+		assert_int_equal(adit__lookup_at(p->fs, gone, N("in"), &id), -ENOENT);
+		file(p, gone.dir, "in");
+		assert_int_equal(adit__lookup_at(p->fs, gone, N("in"), &id), 0);
+		assert_int_equal(adit__unlink(p->fs, gone.dir, N("in")), 0);
+		assert_int_equal(adit__rmdir(p->fs, ROOT, N("d")), 0);
+		ask_the_gone(p, gone);
+		assert_int_equal(create(p, ROOT, "other", kinds[k] | 0755), 0);
+		assert_int_equal(find(p, ROOT, "other"), gone.dir);
+		if (kinds[k] == S_IFDIR) {
+			file(p, gone.dir, "in");
+			folder(p, gone.dir, "dir");
+		}
+		ask_the_gone(p, gone);
+		if (kinds[k] == S_IFDIR) {
+			assert_int_equal(attr(p, gone.dir).size, 2);
+			assert_int_equal(adit__rmdir(p->fs, gone.dir, N("dir")), 0);
+			assert_int_equal(adit__unlink(p->fs, gone.dir, N("in")), 0);
+			assert_int_equal(adit__rmdir(p->fs, ROOT, N("other")), 0);
+		}
+	}
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(creating), T(kinds), T(symlinks), T(removing), T(open_and_gone), T(unnamed),
 		T(large), T(linking), T(renaming_errors), T(renaming), T(attributes), T(immutable),
+		T(number_of_another),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
