@@ -652,7 +652,7 @@ int main(int argc, char **argv)
 	const char *how = argc > 1 ? argv[1] : "";
 	bool threads = strcmp(how, "--threads") == 0 || strcmp(how, "--together") == 0;
 	uint64_t seed = chosen ? strtoull(chosen, NULL, 0) : 1, kills = 0, whole;
-	double until = seconds() + (limit ? strtod(limit, NULL) : 6);
+	double until = seconds() + (limit ? strtod(limit, NULL) : 4);
 	struct proof *proof;
 	struct adit_pool *p;
 	char suite[40];

@@ -8,7 +8,8 @@
  * removed, all that is free can be had, and the check finds nothing.
  *
  *	multi				some seconds
- *	ADIT_SECONDS=n ADIT_SEED=n multi
+ *	multi WORKERS			as many processes (4)
+ *	ADIT_SECONDS=n ADIT_SEED=n
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,10 +35,10 @@
 #include "media/sigbus.h"
 #include "proof.h"
 
-#define WORKERS	   4
-#define FILES	   12
+#define WORKERS_MAX 200u
+#define FILES	    12
 #define DIRS	   4
-#define POOL_BYTES (64ull << 20)
+#define POOL_BYTES  (64ull << 20)
 #define SIZE_MAX_  (400u << 10)
 
 /* What a worker's file is: in a directory, so many bytes of a pattern. */
@@ -59,7 +60,7 @@ struct worker {
 };
 
 static struct shared {
-	struct worker worker[WORKERS];
+	struct worker worker[WORKERS_MAX];
 	int stop; /* atomic */
 	int failed;
 	/* Nameless files that the dead had open keep their blocks until the last process closes the pool. */
@@ -70,6 +71,7 @@ static char path[100];
 static struct adit_pool *pool;
 static struct worker *me;
 static unsigned number;
+static unsigned workers = 4, files = FILES;
 static uint8_t bytes[SIZE_MAX_], found[SIZE_MAX_];
 
 static uint64_t now_ns(void)
@@ -157,7 +159,7 @@ static void say(const char *what, const struct file *f)
 /* After a death: each file is as it was; the one that was being changed perhaps as it was to be. */
 static void settle_files(struct worker *w, unsigned n)
 {
-	for (unsigned i = 0; i < FILES; i++) {
+	for (unsigned i = 0; i < files; i++) {
 		if (is_as(n, i, &w->file[i]))
 			continue;
 		if ((int)i == w->running && is_as(n, i, &w->next)) {
@@ -304,7 +306,7 @@ static void fight(uint64_t *random)
 
 static void one_call(uint64_t *random)
 {
-	unsigned i = (unsigned)(chance(random) % FILES);
+	unsigned i = (unsigned)(chance(random) % files);
 	struct file next = me->file[i];
 	uint64_t began = now_ns();
 
@@ -386,11 +388,11 @@ static void start(unsigned n, uint64_t seed)
 /* Everybody but n does something, in at most so many ms. */
 static uint64_t wait_for_others(unsigned n, unsigned limit_ms)
 {
-	uint64_t before[WORKERS], began = now_ns();
+	uint64_t before[WORKERS_MAX], began = now_ns();
 
-	for (unsigned i = 0; i < WORKERS; i++)
+	for (unsigned i = 0; i < workers; i++)
 		before[i] = __atomic_load_n(&shared->worker[i].calls, __ATOMIC_RELAXED);
-	for (unsigned i = 0; i < WORKERS; i++)
+	for (unsigned i = 0; i < workers; i++)
 		while (i != n && !shared->failed &&
 		       __atomic_load_n(&shared->worker[i].calls, __ATOMIC_RELAXED) == before[i]) {
 			usleep(200);
@@ -452,7 +454,7 @@ static void check_space(void)
 
 static void make_pool(void)
 {
-	struct adit_mkfs_options o = {.size_bytes = POOL_BYTES, .force = 1};
+	struct adit_mkfs_options o = {.size_bytes = workers > 16 ? 4 * POOL_BYTES : POOL_BYTES, .force = 1};
 	int rc = adit_mkfs(path, &o);
 	char dir[32];
 
@@ -471,9 +473,9 @@ static void clean_up(void)
 {
 	char name[64];
 
-	for (unsigned n = 0; n < WORKERS; n++) {
+	for (unsigned n = 0; n < workers; n++) {
 		settle_files(&shared->worker[n], n);
-		for (unsigned i = 0; i < FILES; i++)
+		for (unsigned i = 0; i < files; i++)
 			if (shared->worker[n].file[i].dir >= 0 &&
 			    adit_unlink(pool, name_of(n, i, shared->worker[n].file[i].dir)) != 0)
 				fail("unlink");
@@ -485,7 +487,7 @@ static void clean_up(void)
 		}
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const char *limit = getenv("ADIT_SECONDS"), *chosen = getenv("ADIT_SEED");
 	const char *dir = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
@@ -493,24 +495,30 @@ int main(void)
 	uint64_t end = now_ns() + (uint64_t)((limit ? strtod(limit, NULL) : 6) * 1e9), longest = 0;
 	uint64_t calls = 0, longest_call = 0;
 	struct proof *proof =
-		proof_begin("multi", "R10",
+		proof_begin(argc > 1 ? "multi-crowd" : "multi", "R10",
 			    "processes that share a pool are killed at random moments: "
 			    "acknowledged changes are there, the others go on");
 
+	if (argc > 1)
+		workers = (unsigned)atoi(argv[1]);
+	if (workers < 2 || workers > WORKERS_MAX)
+		return 2;
+	if (workers > 16)
+		files = 3;
 	shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		      0);
 	if (shared == MAP_FAILED)
 		return 2;
 	snprintf(path, sizeof path, "%s/adit-multi-%d.adit", dir, (int)getpid());
 	make_pool();
-	for (unsigned n = 0; n < WORKERS; n++) {
+	for (unsigned n = 0; n < workers; n++) {
 		shared->worker[n].running = -1;
-		for (unsigned i = 0; i < FILES; i++)
+		for (unsigned i = 0; i < files; i++)
 			shared->worker[n].file[i].dir = -1;
 		start(n, chance(&random));
 	}
 	while (now_ns() < end && !shared->failed) {
-		unsigned n = (unsigned)(chance(&random) % WORKERS);
+		unsigned n = (unsigned)(chance(&random) % workers);
 		int status;
 
 		usleep((useconds_t)(chance(&random) % 20000));
@@ -519,7 +527,7 @@ int main(void)
 		if (waitpid(shared->worker[n].pid, &status, 0) < 0 || !WIFSIGNALED(status))
 			fail("worker %u ended by itself", n);
 		kills++;
-		{
+		if (workers < 16 || kills % 200 == 0) {
 			uint64_t took = wait_for_others(n, 60000);
 
 			longest = took > longest ? took : longest;
@@ -527,7 +535,7 @@ int main(void)
 		start(n, chance(&random));
 	}
 	shared->stop = 1;
-	for (unsigned n = 0; n < WORKERS; n++) {
+	for (unsigned n = 0; n < workers; n++) {
 		int status;
 
 		if (waitpid(shared->worker[n].pid, &status, 0) < 0 || status != 0)
@@ -555,7 +563,7 @@ int main(void)
 	printf("multi: %llu kills among %u processes, %llu calls, others went on within %.1f ms, "
 	       "longest call %.1f ms, "
 	       "%llu refused for space, seed %llu: %d failures\n",
-	       (unsigned long long)kills, WORKERS, (unsigned long long)calls, (double)longest / 1e6,
+	       (unsigned long long)kills, workers, (unsigned long long)calls, (double)longest / 1e6,
 	       (double)longest_call / 1e6, (unsigned long long)shared->refused, (unsigned long long)seed, shared->failed != 0);
 	return shared->failed != 0;
 }

@@ -433,7 +433,7 @@ int main(int argc, char **argv)
 {
 	const char *limit = getenv("ADIT_SECONDS"), *chosen = getenv("ADIT_SEED");
 	uint64_t seed = chosen ? strtoull(chosen, NULL, 0) : 1;
-	double until = seconds() + (limit ? strtod(limit, NULL) : 15);
+	double until = seconds() + (limit ? strtod(limit, NULL) : 12);
 	struct proof *proof = proof_begin(
 		"multi-steps", "R9",
 		"a process is killed at a step of an operation while others work on the "
