@@ -35,7 +35,7 @@
 #include "op.h"
 #include "proof.h"
 
-#define BLOCK	   500u /* histories between two looks */
+#define BLOCK	   100u /* histories between two looks */
 #define POOL_BYTES (16ull << 20)
 
 static const char *const words[KINDS] = {"create", "open-create", "mkdir",  "link",
