@@ -308,7 +308,7 @@ static inline struct adit_lock *adit__orphan_lock(const struct adit_fs *fs, unsi
 /* Where a thread begins to look for what is its own most of the time: apart from others, in all processes. */
 static inline uint32_t adit__place_hint(const struct adit_fs *fs)
 {
-	return fs->env->thread_hint() + fs->me * 5;
+	return fs->env->thread_hint() + fs->me * 6;
 }
 
 static inline void *adit__at(const struct adit_fs *fs, uint64_t offset)

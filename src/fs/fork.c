@@ -18,7 +18,6 @@
 
 #include "core/hold.h"
 #include "fs/guard.h"
-#include "media/protect.h"
 #include "share/participant.h"
 
 /* Positions that processes share: one mapping for all files of a fork. */
@@ -320,7 +319,6 @@ static void child(void)
 
 static void install(void)
 {
-	adit__protect_watch_forks();
 	(void)pthread_atfork(prepare, parent, child);
 }
 

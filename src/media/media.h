@@ -52,7 +52,8 @@ struct adit_media {
 	uint64_t notes_id;			  /* file domain, flush.c */
 	unsigned notes_slot;
 	enum adit_protection protection; /* protect.h; the rest of it with mprotect only: */
-	unsigned inside, inside_forks;	 /* frames that may store */
+	unsigned inside;		 /* frames that may store */
+	int inside_process;		 /* of which process */
 	uint64_t windows;		 /* how often one began to */
 };
 

@@ -5,16 +5,18 @@
  * Invariants
  *  - A frame leaves the thread's rights as it found them, but for the right to read, which stays.
  *  - With mprotect, m->inside counts the frames that may store, of all threads; the mapping is writable
- *    exactly while it is not 0.  Nobody holds the lock while it touches the pool, so a fault cannot meet it.
+ *    exactly while it is not 0.  Nobody touches the pool while it counts, so a fault cannot meet it.
  */
 #include "media/protect.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -133,36 +135,27 @@ static int protect_with_key(struct adit_media *m)
 
 /* ---- mprotect -------------------------------------------------------------------------------------- */
 
-static pthread_mutex_t counting = PTHREAD_MUTEX_INITIALIZER;
-/* A child has none of its parent's calls under way: its counts begin again. */
-static unsigned forks;
+/* The process whose thread counts now, or 0. After a fork it may be the parent: then it is nobody. */
+static pid_t counting;
 
-static void before_fork(void)
+static pid_t begin_counting(void)
 {
-	pthread_mutex_lock(&counting);
+	pid_t me = getpid();
+
+	for (;;) {
+		pid_t was = 0;
+
+		while (was != me)
+			if (__atomic_compare_exchange_n(&counting, &was, me, false,
+							__ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+				return me;
+		sched_yield();
+	}
 }
 
-static void after_fork(void)
+static void end_counting(void)
 {
-	pthread_mutex_unlock(&counting);
-}
-
-static void in_child(void)
-{
-	forks++;
-	pthread_mutex_unlock(&counting);
-}
-
-static void watch_forks(void)
-{
-	(void)pthread_atfork(before_fork, after_fork, in_child);
-}
-
-void adit__protect_watch_forks(void)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-	pthread_once(&once, watch_forks);
+	__atomic_store_n(&counting, 0, __ATOMIC_RELEASE);
 }
 
 /* All of the mapping, so that nothing is split and nothing can be refused. */
@@ -177,21 +170,21 @@ static int protect_pages(struct adit_media *m)
 {
 	int rc;
 
-	adit__protect_watch_forks();
-	pthread_mutex_lock(&counting);
+	begin_counting();
 	rc = make_writable(m, m->inside > 0);
-	pthread_mutex_unlock(&counting);
+	end_counting();
 	return rc;
 }
 
 static void count(struct adit_media *m, bool in)
 {
+	pid_t me = begin_counting();
 	unsigned was;
 
-	pthread_mutex_lock(&counting);
-	if (m->inside_forks != forks) {
+	/* A child has none of its parent's calls under way. */
+	if (m->inside_process != me) {
 		m->inside = 0;
-		m->inside_forks = forks;
+		m->inside_process = me;
 	}
 	was = m->inside;
 	if (in) {
@@ -202,7 +195,7 @@ static void count(struct adit_media *m, bool in)
 	}
 	if (was == 0 || m->inside == 0)
 		(void)make_writable(m, m->inside > 0);
-	pthread_mutex_unlock(&counting);
+	end_counting();
 }
 
 /* ---- both -------------------------------------------------------------------------------------------- */

@@ -40,9 +40,6 @@ bool adit__cpu_has_keys(void);
  */
 int adit__protect(struct adit_media *m, enum adit_protection how);
 
-/* Before anybody registers a handler of forks that has frames itself: they are inside of ours. */
-void adit__protect_watch_forks(void);
-
 /* Of sigbus.h. */
 void adit__protect_enter(struct adit_sigbus_frame *frame);
 void adit__protect_open(struct adit_sigbus_frame *frame);

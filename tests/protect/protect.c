@@ -630,6 +630,9 @@ static void deaths_of_others(unsigned n)
 			work(0, &random_state);
 		deaths++;
 	}
+	/* A thread of the library may still be finishing what they left: the pool is closed when it has. */
+	must(adit_close(pool) == 0, "adit_close");
+	open_pool(how, 0);
 	scribble(BATCH);
 }
 

@@ -9,6 +9,7 @@
 #include "share/lock.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -227,6 +228,48 @@ static void test_participants_apart(void **unused)
 	}
 	assert_int_not_equal(first[0].st_ino / 64, first[1].st_ino / 64);
 	assert_int_equal(adit_close(b.pool), 0);
+	api_done(&a);
+}
+
+/* A process dies in a call, and had files open which nobody else has ever looked at: who repairs must find where they lie
+ * without beginning an operation, which would wait for the repair. */
+static void test_death_with_files_open(void **unused)
+{
+	struct api a, b;
+	char name[16], byte;
+	int ready[2], status;
+	pid_t pid;
+
+	(void)unused;
+	api_make(&a, 64 * MIB);
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		b = a;
+		if (api_try_open(&b, 0) != 0)
+			_exit(1);
+		for (int i = 0; i < 200; i++) {
+			snprintf(name, sizeof name, "/f%d", i);
+			if (adit_openat(b.pool, AT_FDCWD, name, O_CREAT | O_RDWR, 0644) < 0)
+				_exit(1);
+		}
+		/* On and on: so it dies in a call, when the log no longer tells of the files. */
+		for (unsigned i = 0;; i++)
+			if (adit_chmod(b.pool, "/", 0755 - i % 2) != 0 ||
+			    (i == 20000 && write(ready[1], "x", 1) != 1))
+				_exit(1);
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	alarm(20); /* else it hangs */
+	api_reopen(&a);
+	alarm(0);
+	assert_int_equal(adit_access(a.pool, "/f199", F_OK), 0);
+	assert_int_equal(adit_unlink(a.pool, "/f199"), 0);
+	close(ready[0]);
+	close(ready[1]);
 	api_done(&a);
 }
 
@@ -758,6 +801,7 @@ int main(void)
 		cmocka_unit_test(test_open_refuses),
 		cmocka_unit_test(test_busy),
 		cmocka_unit_test(test_participants_apart),
+		cmocka_unit_test(test_death_with_files_open),
 		cmocka_unit_test(test_memfd),
 		cmocka_unit_test(test_crash_and_copy),
 		cmocka_unit_test(test_direct_access),
