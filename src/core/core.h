@@ -58,6 +58,8 @@ struct adit_env {
 	void (*wait_gate)(struct adit_fs *);
 	/* Perhaps somebody has died who kept some.  In no operation. */
 	void (*short_of_space)(struct adit_fs *);
+	/* Whoever sleeps while this word of the pool is what it was. */
+	void (*wake)(uint32_t *word);
 	/* May these bytes of the pool be touched?  False: a media error lies there. */
 	bool (*readable)(const void *, size_t bytes);
 	uint32_t (*thread_hint)(void); /* small number, stable per thread */
@@ -100,7 +102,8 @@ struct adit_vol {
 	uint32_t unlisted; /* holds were taken that are on no list (hold.h) */
 	uint32_t pad;
 	uint64_t pool_blocks; /* the pool's size: changes while the gate is closed (grow.c) */
-	uint64_t pad0[2];
+	uint64_t advisory; /* block; 0: no locks yet (advisory.h) */
+	uint64_t pad0[1];
 	uint64_t seq; /* last sequence number drawn */
 	uint64_t pad1[7];
 	uint64_t c;	      /* checkpoint's C */

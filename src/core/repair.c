@@ -15,12 +15,14 @@
  *	locks						what the living hold
  *	open counts					the lists of who has what open (hold.h); those of the dead
  *							become ours, to be closed
+ *	advisory locks					those of the living (advisory.h)
  *
  * Whatever the dead were in the middle of, none of it is looked at.  An operation of several records whose intent
  * is on the medium is taken over with its lane and its locks, to be finished when the world moves again.
  *
  * It may be cut short at any point by a further death and is then done again from the start.
  */
+#include "core/advisory.h"
 #include "core/alloc.h"
 #include "core/file.h"
 #include "core/hold.h"
@@ -421,6 +423,7 @@ uint32_t adit__renew(struct adit_fs *fs, const uint8_t *dead, uint32_t *slots,
 	adit__holds_anew(fs, dead);
 	n = inherit(fs, dead, slots);
 	free_locks(fs);
+	adit__advisory_anew(fs, dead);
 	hold_locks(fs, dead);
 	versions_anew(fs);
 	set_repairer(fs, NULL);

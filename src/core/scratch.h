@@ -14,6 +14,11 @@
 /* What a block is used for. */
 #define ADIT_SCRATCH_HOLDS     1u /* hold.c */
 #define ADIT_SCRATCH_INHERITED 2u /* the same, of somebody who died */
+#define ADIT_SCRATCH_LOCK_ROOT 3u /* advisory.c; these are everybody's */
+#define ADIT_SCRATCH_LOCKS     4u
+#define ADIT_SCRATCH_WAITERS   5u
+
+#define ADIT_SCRATCH_ALL 0xffffffu /* instead of a participant: everybody's */
 
 struct adit_scratch {
 	uint64_t next;	/* block; 0: the last */

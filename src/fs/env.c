@@ -22,6 +22,7 @@
 #include "media/sigbus.h"
 #include "share/lock.h"
 #include "share/participant.h"
+#include "share/sleep.h"
 
 uint32_t adit__crc32c(uint32_t seed, const void *data, size_t bytes)
 {
@@ -169,6 +170,7 @@ const struct adit_env adit__env = {
 	.yield = env_yield,
 	.wait_gate = adit__share_wait_gate,
 	.short_of_space = adit__share_short_of_space,
+	.wake = adit__share_wake,
 	.readable = env_readable,
 	.thread_hint = env_thread_hint,
 	.current_op = env_current_op,

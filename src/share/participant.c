@@ -490,6 +490,16 @@ void adit__share_drop(struct adit_fs *fs)
 	drop_share(fs);
 }
 
+bool adit__share_look_at(struct adit_fs *fs, uint32_t participant)
+{
+	if (fs->share == NULL || participant == 0 || participant > fs->nparticipants ||
+	    __atomic_load_n(&fs->participants[participant - 1].owner, __ATOMIC_ACQUIRE) != taken(fs) ||
+	    is_alive(fs, participant - 1))
+		return false;
+	adit__share_look(fs);
+	return true;
+}
+
 void adit__share_wait_gate(struct adit_fs *fs)
 {
 	const struct timespec bound = {.tv_nsec = 10000000};

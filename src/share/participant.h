@@ -44,6 +44,8 @@ void adit__share_drop(struct adit_fs *);
 
 /* Has somebody died?  If so repair it; also when a repairer has died.  The caller's operation, if any, is parked. */
 void adit__share_look(struct adit_fs *);
+/* The same if this one (number + 1) has.  False: it lives, or is not there any more. */
+bool adit__share_look_at(struct adit_fs *, uint32_t participant);
 void adit__share_wait_gate(struct adit_fs *);
 /* The same for somebody who finds the pool full, now and then; what the dead had open is closed when it returns. */
 void adit__share_short_of_space(struct adit_fs *);
