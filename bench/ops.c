@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "media/flush.h"
@@ -142,6 +143,35 @@ static int64_t sys_append_4k(unsigned i)
 {
 	return pwrite(sys_grow, buffer, 4096, (off_t)(i * 4096ull));
 }
+static int64_t adit_lock(unsigned i)
+{
+	struct flock l = {.l_type = F_WRLCK, .l_start = i, .l_len = 1};
+	int rc = adit_fcntl_lock(pool, adit_data, F_SETLK, &l);
+
+	l.l_type = F_UNLCK;
+	return rc < 0 ? rc : adit_fcntl_lock(pool, adit_data, F_SETLK, &l);
+}
+static int64_t sys_lock(unsigned i)
+{
+	struct flock l = {.l_type = F_WRLCK, .l_start = i, .l_len = 1};
+
+	if (fcntl(sys_data, F_SETLK, &l) < 0)
+		return -1;
+	l.l_type = F_UNLCK;
+	return fcntl(sys_data, F_SETLK, &l);
+}
+static int64_t adit_do_flock(unsigned i)
+{
+	int rc = adit_flock(pool, adit_data, LOCK_EX);
+
+	(void)i;
+	return rc < 0 ? rc : adit_flock(pool, adit_data, LOCK_UN);
+}
+static int64_t sys_do_flock(unsigned i)
+{
+	(void)i;
+	return flock(sys_data, LOCK_EX) < 0 ? -1 : flock(sys_data, LOCK_UN);
+}
 static int64_t adit_big(unsigned i)
 {
 	return adit_pwrite(pool, adit_data, buffer, BIG_BYTES, (off_t)(i * BIG_BYTES % DATA_BYTES));
@@ -207,6 +237,8 @@ static struct pair pairs[] = {
 	{"read 64 B", adit_read_64, sys_read_64, SMALL_OPS, 6, NULL, true, {{{0}, 0}}},
 	{"read 4 KiB", adit_read_4k, sys_read_4k, SMALL_OPS, 2.5, NULL, true, {{{0}, 0}}},
 	{"overwrite 4 KiB", adit_write_4k, sys_write_4k, SMALL_OPS, 2.5, NULL, true, {{{0}, 0}}},
+	{"fcntl, unlock", adit_lock, sys_lock, SMALL_OPS, 0, NULL, true, {{{0}, 0}}},
+	{"flock, unlock", adit_do_flock, sys_do_flock, SMALL_OPS, 0, NULL, false, {{{0}, 0}}},
 	{"append 4 KiB", adit_append_4k, sys_append_4k, APPENDS, 2.5, cut, true, {{{0}, 0}}},
 };
 #define PAIRS (sizeof pairs / sizeof pairs[0])

@@ -63,6 +63,7 @@ extern "C" {
 struct iovec;	 /* <sys/uio.h> */
 struct stat;	 /* <sys/stat.h> */
 struct statfs;	 /* <sys/vfs.h> */
+struct flock;	 /* <fcntl.h> */
 struct statx;	 /* <sys/stat.h> with _GNU_SOURCE, or <linux/stat.h> */
 struct timespec; /* <time.h> */
 
@@ -264,8 +265,40 @@ int adit_close_fd(struct adit_pool *pool, int fd);
 /* A second descriptor for the same open file: position and flags are shared. */
 int adit_dup(struct adit_pool *pool, int fd);
 int adit_dup2(struct adit_pool *pool, int fd, int new_fd);
-/* F_GETFL, F_SETFL (O_APPEND; others are ignored), F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD. */
+/* F_GETFL, F_SETFL (O_APPEND; others are ignored), F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD; and the commands of
+ * adit_fcntl_lock, with the pointer in arg. */
 int adit_fcntl(struct adit_pool *pool, int fd, int command, long arg);
+
+/* ---- advisory locks -------------------------------------------------------------------------- */
+
+/*
+ * Between threads and processes that have the pool open, as flock(2) and fcntl(2) have them on Linux. A lock is
+ * gone when its owner is: closed, or dead, which whoever waits finds out within 100 ms. None is left after a crash.
+ *
+ * adit_flock: LOCK_SH, LOCK_EX, LOCK_UN, LOCK_NB. The owner is the open file (adit_openat), shared by duplicates. A
+ * conversion gives up the old lock first.
+ *
+ * adit_fcntl_lock: F_SETLK, F_SETLKW and F_GETLK, whose owner is the process: closing any descriptor of the file
+ * drops all that it has there; a process that opens the pool twice is two. F_OFD_SETLK, F_OFD_SETLKW, F_OFD_GETLK:
+ * the owner is the open file. l_pid is the holder's process in its own namespace, or -1 for open files.
+ * struct flock has 64-bit offsets (-D_FILE_OFFSET_BITS=64 on 32-bit systems).
+ *
+ * Locks of adit_flock and of adit_fcntl_lock do not see each other. They say nothing about reading and writing.
+ *
+ * Waiting ends with -EINTR when a signal is handled, unless by a handler with SA_RESTART (before Linux 5.16: by any
+ * handler); with -EBADF, some milliseconds after another thread has closed the descriptor. A lock that is given up
+ * goes to somebody who waits for it, ahead of whoever asks later and would wait; who does not wait (F_SETLK,
+ * LOCK_NB) may be quicker.
+ *
+ * -EAGAIN	somebody else has a lock that conflicts, and it is not to wait
+ * -EDEADLK	F_SETLKW: processes would wait for each other (for up to 100 of them; not for open files)
+ * -ENOLCK	no free block in the pool for the table (nothing has changed); or the pool is open for reading only:
+ *		then locks cannot be had, nor asked about, and unlocking does nothing
+ * -EBADF	not open for reading (F_RDLCK) or writing (F_WRLCK); O_PATH
+ * -EINVAL	-EOVERFLOW as in the man pages
+ */
+int adit_flock(struct adit_pool *pool, int fd, int operation);
+int adit_fcntl_lock(struct adit_pool *pool, int fd, int command, struct flock *lock);
 
 /* ---- reading and writing --------------------------------------------------------------------- */
 

@@ -335,6 +335,12 @@ static int set_flags(struct adit_pool *pool, struct adit_file *file, int flags)
 	return 0;
 }
 
+static bool is_lock(int command)
+{
+	return command == F_SETLK || command == F_SETLKW || command == F_GETLK ||
+	       command == F_OFD_SETLK || command == F_OFD_SETLKW || command == F_OFD_GETLK;
+}
+
 int adit_fcntl(struct adit_pool *pool, int fd, int command, long arg)
 {
 	struct adit_slot *slot;
@@ -344,6 +350,8 @@ int adit_fcntl(struct adit_pool *pool, int fd, int command, long arg)
 		if (arg >= 0 && arg < (long)ADIT_FD_MAX)
 			return dup_from(pool, fd, (uint32_t)arg);
 	}
+	if (is_lock(command))
+		return adit_fcntl_lock(pool, fd, command, (struct flock *)arg);
 	slot = adit__fd_get(pool, fd);
 	if (slot == NULL)
 		return -EBADF;

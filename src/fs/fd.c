@@ -18,6 +18,7 @@
 
 #include "fs/fork.h"
 #include "fs/guard.h"
+#include "fs/lock.h"
 #include "fs/pool.h"
 
 #define SLOT_OPEN (1ull << 63)
@@ -120,6 +121,8 @@ int adit__file_put(struct adit_pool *pool, struct adit_file *file)
 
 	if (__atomic_sub_fetch(&file->refs, 1, __ATOMIC_ACQ_REL) != 0)
 		return 0;
+	if (file->description != 0)
+		adit__drop_description(pool, file);
 	rc = adit__let_go(pool, &file->hold);
 	adit__fork_forget(file);
 	free(file);
@@ -166,6 +169,11 @@ int adit__fd_put(struct adit_pool *pool, struct adit_slot *slot)
 	uint64_t state = __atomic_sub_fetch(&slot->state, 1, __ATOMIC_ACQ_REL);
 
 	return ADIT_LIKELY(!(state & SLOT_CLOSING)) ? 0 : finish_close(pool, slot, state);
+}
+
+bool adit__fd_is_closing(const struct adit_slot *slot)
+{
+	return __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) & SLOT_CLOSING;
 }
 
 /* ---- numbers --------------------------------------------------------------------------------- */
@@ -268,6 +276,10 @@ int adit__fd_close(struct adit_pool *pool, int fd)
 	 * file is let go after this, so that a peek that sees the old number of the sequence has read the old file. */
 	__atomic_fetch_add(&slot->seq, 1, __ATOMIC_SEQ_CST);
 	__atomic_sub_fetch(&pool->fds.open, 1, __ATOMIC_RELAXED);
+	/* Whoever closes any descriptor of a file loses its record locks there, at once. */
+	if (__atomic_load_n(&pool->has_record_locks, __ATOMIC_RELAXED) &&
+	    !(slot->access & ADIT_FD_PATH))
+		adit__drop_record_locks(pool, slot->ino);
 	return adit__fd_put(pool, slot);
 }
 

@@ -50,6 +50,7 @@ struct adit_file {
 	uint32_t generation;
 	uint32_t mode;	     /* as it was at open: the type counts */
 	bool linkable;	     /* atomic: O_TMPFILE, and may still get its first name */
+	uint64_t description; /* atomic: its number as an owner of advisory locks; 0: none so far */
 	struct adit_position *position; /* atomic: &own, until the process forks */
 	struct adit_position own;
 	struct adit_shared_positions *shared; /* where position lies; NULL: in own */
@@ -130,6 +131,8 @@ static inline bool adit__peek_still(const struct adit_peek *peek)
 /* NULL: not open. put may close the file: call it outside any guard. */
 struct adit_slot *adit__fd_get(struct adit_pool *, int fd);
 int adit__fd_put(struct adit_pool *, struct adit_slot *);
+/* Somebody has closed it while we use it. */
+bool adit__fd_is_closing(const struct adit_slot *);
 
 /* Reserve the lowest free number from `from` on: -EMFILE, -ENOMEM. Then install or give back. */
 int adit__fd_reserve(struct adit_fd_table *, uint32_t from);

@@ -14,6 +14,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "core/advisory.h"
 #include "core/file.h"
 #include "fs/fork.h"
 #include "fs/guard.h"
@@ -341,11 +342,29 @@ static bool has_stopped(struct adit_pool *pool)
 	return rc != 0;
 }
 
+static int leave_locks(struct adit_fs *fs)
+{
+	adit__advisory_leave(fs);
+	return 0;
+}
+
+/* While we are a participant among others still: it may have to wait for somebody. */
+static ADIT_NOINLINE void drop_locks(struct adit_pool *pool)
+{
+	int rc;
+
+	if (pool->fs->read_only)
+		return;
+	ADIT_GUARD(pool, rc, leave_locks(pool->fs));
+	(void)rc;
+}
+
 static int close_pool(struct adit_pool *pool)
 {
 	int rc = 0, error;
 
 	adit__fds_finish(pool);
+	drop_locks(pool);
 	if (has_stopped(pool)) {
 		/* What the log holds must be applied from the start: leave it to the next open. */
 		adit__share_drop(pool->fs);

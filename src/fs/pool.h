@@ -17,6 +17,7 @@
 #include "media/media.h"
 
 struct adit_fork; /* fork.c */
+#define ADIT_RECORD_WORDS 16u
 
 struct adit_pool {
 	struct adit_media media;
@@ -33,6 +34,8 @@ struct adit_pool {
 	bool was_clean;
 	struct adit_pool *next; /* fork.c: the list of all */
 	struct adit_fork *fork; /* while one is under way */
+	bool has_record_locks; /* atomic: ever */
+	uint64_t record_locks[ADIT_RECORD_WORDS]; /* atomic: in which inodes, by a bit of their numbers */
 };
 
 /* For whoever works on the pool beside the calls (check, dump). */
