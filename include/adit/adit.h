@@ -280,13 +280,14 @@ int adit_fcntl(struct adit_pool *pool, int fd, int command, long arg);
  *
  * adit_fcntl_lock: F_SETLK, F_SETLKW and F_GETLK, whose owner is the process: closing any descriptor of the file
  * drops all that it has there; a process that opens the pool twice is two. F_OFD_SETLK, F_OFD_SETLKW, F_OFD_GETLK:
- * the owner is the open file. l_pid is the holder's process in its own namespace, or -1 for open files.
+ * the owner is the open file. A child of fork(2) has the locks of open files, too, until both have closed them, and none
+ * of the process's. l_pid is the holder's process in its own namespace, or -1 for open files.
  * struct flock has 64-bit offsets (-D_FILE_OFFSET_BITS=64 on 32-bit systems).
  *
  * Locks of adit_flock and of adit_fcntl_lock do not see each other. They say nothing about reading and writing.
  *
- * Waiting ends with -EINTR when a signal is handled, unless by a handler with SA_RESTART (before Linux 5.16: by any
- * handler); with -EBADF, some milliseconds after another thread has closed the descriptor. A lock that is given up
+ * A signal that comes while a thread waits is handled up to 40 ms later, and ends the wait with -EINTR unless its
+ * handler has SA_RESTART. Closing the descriptor in another thread ends it with -EBADF. A lock that is given up
  * goes to somebody who waits for it, ahead of whoever asks later and would wait; who does not wait (F_SETLK,
  * LOCK_NB) may be quicker.
  *

@@ -293,7 +293,7 @@ static void add_new(scene *s, const struct adit_advisory *l, uint32_t type, uint
 	e->start = start;
 	e->end = end;
 	e->number = l->owner.number;
-	e->participant = l->owner.participant;
+	__atomic_store_n(&e->participant, l->owner.participant, __ATOMIC_RELAXED);
 	e->kind = l->kind;
 	e->type = type;
 	e->pid = l->pid;
@@ -580,29 +580,78 @@ void adit__advisory_close(struct adit_fs *fs, uint64_t ino, const struct adit_lo
 	adit__op_end_read(&s.op);
 }
 
-static bool is_mine(const scene *s, const entry *e, const void *arg)
+static bool is_participants(const scene *s, const entry *e, const void *arg)
 {
-	(void)arg;
-	return e->participant == s->op.fs->me + 1;
+	(void)s;
+	return e->participant == *(const uint32_t *)arg;
 }
 
 void adit__advisory_leave(struct adit_fs *fs)
 {
 	struct adit_lock_root *root = adit__lock_root(fs);
+	uint32_t me = fs->me + 1;
 	scene s;
 
 	if (!root)
 		return;
-	adit__waiters_drop(fs);
+	adit__waiters_drop(fs, me);
 	for (uint32_t i = 0; i < LOCK_BUCKETS; i++) {
 		adit__op_begin(&s.op, fs);
 		s.root = root;
 		s.bucket = &root->bucket[i];
 		adit__op_lock(&s.op, &s.bucket->lock, true);
-		drop(&s, is_mine, NULL);
+		drop(&s, is_participants, &me);
 		adit__waiters_wake_all(&s);
 		adit__op_end_read(&s.op);
 	}
+}
+
+/* Does it have anything? */
+static bool has_entries(const struct adit_fs *fs, uint32_t participant)
+{
+	for (struct adit_scratch *b = NULL; (b = adit__scratch_next(fs, b));)
+		for (size_t i = 0; adit__scratch_kind(b) == ADIT_SCRATCH_LOCKS && i < LOCK_ENTRIES;
+		     i++) {
+			const struct adit_lock_entry *e = &adit__lock_entries(b)[i];
+
+			if (__atomic_load_n(&e->participant, __ATOMIC_RELAXED) == participant &&
+			    adit__lock_state(e) != LOCK_FREE)
+				return true;
+		}
+	return false;
+}
+
+static bool try_drop(scene *s, uint32_t participant)
+{
+	for (uint32_t i = 0; i < LOCK_BUCKETS; i++) {
+		s->bucket = &s->root->bucket[i];
+		if (!adit__op_trylock(&s->op, &s->bucket->lock, true) ||
+		    s->bucket->phase != PHASE_IDLE)
+			return false;
+		drop(s, is_participants, &participant);
+		adit__waiters_wake_all(s);
+		unlock_bucket(s);
+	}
+	return true;
+}
+
+/* The caller may be in an operation that is parked: this is another one. */
+bool adit__advisory_take_over(struct adit_fs *fs, uint32_t participant)
+{
+	struct adit_op *outer = *fs->env->current_op();
+	scene s = {.root = adit__lock_root(fs)};
+	bool done;
+
+	if (!s.root)
+		return true;
+	adit__waiters_drop(fs, participant + 1);
+	if (!has_entries(fs, participant + 1))
+		return true;
+	adit__op_begin(&s.op, fs);
+	done = try_drop(&s, participant + 1);
+	adit__op_end_read(&s.op);
+	*fs->env->current_op() = outer;
+	return done;
 }
 
 /* ---- descriptions ------------------------------------------------------------------------------------------ */

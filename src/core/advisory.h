@@ -90,6 +90,9 @@ int adit__advisory_share(struct adit_fs *, uint64_t ino, uint64_t number,
 
 /* This participant leaves: everything it has goes. */
 void adit__advisory_leave(struct adit_fs *);
+/* What a participant (number) has that died in no operation goes, while others work on.  Waits for nobody: false, if
+ * that would have to be; then a repair is to do it. */
+bool adit__advisory_take_over(struct adit_fs *, uint32_t participant) ADIT_MUST_CHECK;
 /* A repair (repair.c): what the dead have goes, the lock words are free. */
 void adit__advisory_anew(struct adit_fs *, const uint8_t *dead);
 

@@ -180,7 +180,8 @@ bool adit__waiter_first(struct adit_lock_scene *, const struct adit_advisory *wa
 void adit__waiters_wake(struct adit_lock_scene *, uint64_t ino, uint32_t kind, uint64_t start,
 			uint64_t end);
 void adit__waiters_wake_all(struct adit_lock_scene *); /* of the bucket */
-void adit__waiters_drop(struct adit_fs *); /* that calls of ours left, which a media error ended */
+/* That calls of this participant (number + 1) left: a media error, or a death in its sleep, ended them. */
+void adit__waiters_drop(struct adit_fs *, uint32_t participant);
 void adit__waiters_anew(struct adit_fs *, struct adit_lock_root *, const uint8_t *dead);
 uint64_t adit__waiters_count(const struct adit_fs *);
 

@@ -233,12 +233,12 @@ static void waiter_anew(struct adit_fs *fs, struct adit_lock_root *root, waiter 
 }
 
 /* The bucket's count stays: it is only a reason to look. */
-void adit__waiters_drop(struct adit_fs *fs)
+void adit__waiters_drop(struct adit_fs *fs, uint32_t participant)
 {
 	const struct adit_lock_root *root = adit__lock_root(fs);
 
 	for (waiter *w = NULL; (w = next_waiter(fs, root, w));)
-		if (__atomic_load_n(&w->claim, __ATOMIC_RELAXED) == fs->me + 1) {
+		if (__atomic_load_n(&w->claim, __ATOMIC_RELAXED) == participant) {
 			__atomic_store_n(&w->blocked, 0, __ATOMIC_RELEASE);
 			__atomic_store_n(&w->ino, 0, __ATOMIC_RELEASE);
 			__atomic_store_n(&w->claim, 0, __ATOMIC_RELEASE);

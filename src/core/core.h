@@ -461,8 +461,9 @@ uint32_t adit__repair(struct adit_fs *, const uint8_t *dead, uint32_t *slots);
 int adit__finish_inherited(struct adit_fs *, uint32_t slot);
 /* Was the participant in no operation when it died?  Then nothing stands still for it: */
 bool adit__died_idle(const struct adit_fs *, uint32_t participant);
-/* its slots are free and what it had open is ours to close (adit__holds_finish). */
-void adit__take_over(struct adit_fs *, uint32_t participant);
+/* its slots and advisory locks are free and what it had open is ours to close (adit__holds_finish).  False: its locks are
+ * in use just now; a repair is to do it. */
+bool adit__take_over(struct adit_fs *, uint32_t participant) ADIT_MUST_CHECK;
 /* In a child of fork that has a private copy of everything: what other threads held is free. */
 void adit__forget_operations(struct adit_fs *);
 

@@ -87,8 +87,10 @@ bool adit__died_idle(const struct adit_fs *fs, uint32_t participant)
 	return true;
 }
 
-void adit__take_over(struct adit_fs *fs, uint32_t participant)
+bool adit__take_over(struct adit_fs *fs, uint32_t participant)
 {
+	if (!adit__advisory_take_over(fs, participant))
+		return false;
 	adit__holds_take_over(fs, participant);
 	unclaim(fs, participant);
 	for (uint32_t i = 0; i < fs->nops; i++) {
@@ -97,6 +99,7 @@ void adit__take_over(struct adit_fs *fs, uint32_t participant)
 		if (is_of(fs, &fs->ops[i], &of) && of == participant)
 			__atomic_store_n(&fs->ops[i].owner, 0, __ATOMIC_RELEASE);
 	}
+	return true;
 }
 
 /* ---- records -------------------------------------------------------------------- */

@@ -209,46 +209,22 @@ static int description_of(struct adit_pool *pool, struct adit_file *file,
 	return 0;
 }
 
-static ADIT_NOINLINE int share_one(struct adit_pool *pool, uint64_t ino, uint64_t number,
-				   uint32_t participant)
-{
-	int rc;
-
-	ADIT_GUARD(pool, rc, adit__advisory_share(pool->fs, ino, number, participant));
-	return rc;
-}
-
 /* Both: it is not listed for us before its first lock. */
-static int share_file(struct adit_pool *pool, struct adit_file *file, uint32_t participant)
+void adit__share_description(struct adit_fs *fs, struct adit_file *file, uint32_t participant)
 {
-	struct adit_lock_owner owner;
-	int rc = description_of(pool, file, &owner);
+	uint64_t number = __atomic_load_n(&file->description, __ATOMIC_ACQUIRE), mine;
 
-	if (rc == 0)
-		rc = share_one(pool, file->ino, owner.number, pool->fs->me + 1);
-	return rc == 0 ? share_one(pool, file->ino, owner.number, participant) : rc;
-}
-
-int adit__share_descriptions(struct adit_pool *pool, uint32_t participant)
-{
-	int rc = 0;
-
-	if (pool->fs->read_only)
-		return 0;
-	for (uint32_t i = 0; i < ADIT_FD_CHUNKS && rc == 0; i++) {
-		if (__atomic_load_n(&pool->fds.chunk[i], __ATOMIC_ACQUIRE) == NULL)
-			continue;
-		for (uint32_t k = 0; k < ADIT_FD_CHUNK && rc == 0; k++) {
-			struct adit_slot *slot = adit__fd_get(pool, (int)(i * ADIT_FD_CHUNK + k));
-
-			if (slot == NULL)
-				continue;
-			if (!(slot->access & ADIT_FD_PATH))
-				rc = share_file(pool, slot->file, participant);
-			(void)adit__fd_put(pool, slot);
-		}
+	if (file->access & ADIT_FD_PATH)
+		return;
+	if (number == 0) {
+		if (adit__advisory_description(fs, &mine) != 0)
+			return;
+		if (__atomic_compare_exchange_n(&file->description, &number, mine, false,
+						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+			number = mine;
 	}
-	return rc;
+	if (adit__advisory_share(fs, file->ino, number, fs->me + 1) == 0)
+		(void)!adit__advisory_share(fs, file->ino, number, participant);
 }
 
 static bool is_closing(void *slot)

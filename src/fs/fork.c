@@ -18,6 +18,7 @@
 
 #include "core/hold.h"
 #include "fs/guard.h"
+#include "fs/lock.h"
 #include "share/participant.h"
 
 /* Positions that processes share: one mapping for all files of a fork. */
@@ -150,8 +151,10 @@ static bool share_positions(struct adit_fork *f)
 static int hold_all(struct adit_pool *pool, struct adit_fork *f)
 {
 	f->heir.participant = f->participant + 1;
-	for (size_t i = 0; i < f->n; i++)
+	for (size_t i = 0; i < f->n; i++) {
 		adit__hold_for(pool->fs, &f->taken[i].file->hold, &f->heir, &f->taken[i].hold);
+		adit__share_description(pool->fs, f->taken[i].file, f->heir.participant);
+	}
 	return 0;
 }
 
@@ -231,9 +234,16 @@ static void parent(void)
 
 static int drop_unused(struct adit_pool *pool, struct adit_fork *f)
 {
-	for (size_t i = 0; i < f->n; i++)
-		if (f->taken[i].file->refs == 0)
-			(void)adit__release(pool->fs, &f->taken[i].hold);
+	for (size_t i = 0; i < f->n; i++) {
+		const struct adit_file *file = f->taken[i].file;
+		struct adit_lock_owner owner = adit__description_owner(file->description);
+
+		if (file->refs != 0)
+			continue;
+		if (file->description != 0)
+			adit__advisory_close(pool->fs, file->ino, &owner);
+		(void)adit__release(pool->fs, &f->taken[i].hold);
+	}
 	return 0;
 }
 

@@ -26,10 +26,11 @@ int adit__advise_test(struct adit_pool *, const struct adit_advisory *want,
 void adit__advise_close(struct adit_pool *, uint64_t ino, const struct adit_lock_owner *);
 
 /*
- * Before fork(2): the participant (number + 1), which the child will be, has all open files of this handle, too, so that
- * their locks stay until both have closed them or died.  -ENOLCK.  Files are not to be opened or closed meanwhile.
+ * Before fork(2), in a guard: the participant (number + 1), which the child will be, has the open file, too, so that its
+ * locks stay until both have closed it or died.  Without room for that the child's copy counts for nothing, before
+ * it locks something itself.
  */
-int adit__share_descriptions(struct adit_pool *, uint32_t participant);
+void adit__share_description(struct adit_fs *, struct adit_file *, uint32_t participant);
 
 /* Closing: a descriptor of this inode; an open file's last one. */
 void adit__drop_record_locks(struct adit_pool *, uint64_t ino);

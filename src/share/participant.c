@@ -255,22 +255,25 @@ static bool all_died_idle(const struct adit_fs *fs)
 }
 
 /* They hold nothing that anybody waits for: no reason to stop the others. */
-static void take_over_idle(struct adit_fs *fs)
+static bool take_over_idle(struct adit_fs *fs)
 {
 	for (uint32_t i = 0; i < fs->nparticipants; i++)
-		if (fs->share->dead[i])
-			adit__take_over(fs, i);
+		if (fs->share->dead[i] && !adit__take_over(fs, i))
+			return false;
+	return true;
 }
 
 /* With the gate's lock. */
 static void repair(struct adit_fs *fs)
 {
 	volatile uint32_t n = 0;
+	volatile bool over = false;
 
 	GUARDED(fs, adit__follow(fs));
 	(void)find_dead(fs);
-	if (all_died_idle(fs)) {
-		GUARDED(fs, take_over_idle(fs));
+	if (all_died_idle(fs))
+		GUARDED(fs, over = take_over_idle(fs));
+	if (over) {
 		bury(fs);
 	} else {
 		close_gate(fs);
@@ -383,10 +386,9 @@ static bool is_free(struct adit_fs *fs, uint32_t place, bool of_the_dead)
 {
 	if (fs->participants[place].owner != taken(fs))
 		return true;
-	if (!of_the_dead || !adit__died_idle(fs, place))
-		return false;
-	adit__take_over(fs, place);
-	return true;
+	/* Before the gate somebody would have to wait, who holds the gate's lock. */
+	return of_the_dead && !gate_is_closed(fs) && adit__died_idle(fs, place) &&
+	       adit__take_over(fs, place);
 }
 
 static bool try_place(struct adit_fs *fs, int fd, uint32_t place, bool of_the_dead)
@@ -411,11 +413,12 @@ static int take_place(struct adit_fs *fs, int fd, uint32_t *place)
 {
 	uint32_t n = fs->nparticipants < PARTICIPANTS_MAX ? fs->nparticipants : PARTICIPANTS_MAX;
 
-	for (uint32_t i = 0; i < 2 * n; i++)
-		if (try_place(fs, fd, i % n, i >= n)) {
-			*place = i % n;
+	for (uint32_t i = 0; i < 2 * n; i++) {
+		/* Who joins does even this in the place's name. */
+		*place = i % n;
+		if (try_place(fs, fd, i % n, i >= n))
 			return 0;
-		}
+	}
 	return -EMFILE;
 }
 

@@ -2,12 +2,10 @@
 /*
  * sleep.c - see sleep.h.
  *
- * Signals.  A program may use a signal, alarm(2) perhaps, to bound its wait.  It comes once: so it must not be handled
- * where nobody notices.  Signals are blocked but for the sleep, and what is pending before that counts as an
- * interruption.  One that comes in the few instructions between the look at what is pending and the sleep is
- * handled, and the wait goes on: no system call lets signals through and waits for a futex in one step.
- *
- * SA_RESTART.  futex(2) with a timeout says EINTR for all handlers; futex_waitv(2) goes on after those that ask for it.
+ * Signals.  A program may use a signal, alarm(2) perhaps, to bound its wait.  It comes once, so it must not be handled
+ * where the wait does not notice, and no system call lets signals through and waits for a futex in one step.  So
+ * they stay blocked in the sleep, too, and between two sleeps those that are pending are let through, and no
+ * others: each is seen, and its handler's SA_RESTART is obeyed, some milliseconds late.
  */
 #include "share/sleep.h"
 
@@ -54,56 +52,41 @@ static bool interrupts(int signal)
 	       a.sa_handler != SIG_IGN && !(a.sa_flags & SA_RESTART);
 }
 
-/* Lets them through; was one among them that interrupts? */
+/* Those that are pending; was one among them that interrupts? */
 static bool let_signals_through(const struct adit_sleep *s)
 {
-	bool interrupted = false;
-	sigset_t pending;
+	bool interrupted = false, any = false;
+	sigset_t pending, through, blocked;
 
-	if (sigpending(&pending) == 0)
-		for (int i = 1; i <= SIGRTMAX; i++)
-			if (sigismember(&pending, i) == 1 && sigismember(&s->mask, i) == 0)
-				interrupted |= interrupts(i);
-	pthread_sigmask(SIG_SETMASK, &s->mask, NULL);
-	return interrupted;
-}
-
-static int futex_wait(uint32_t *word, long ns)
-{
-	struct timespec until;
-
-#ifdef SYS_futex_waitv
-	struct futex_waitv one = {.uaddr = (uintptr_t)word, .flags = FUTEX_32};
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += ns;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_nsec -= 1000000000;
-		until.tv_sec++;
+	if (sigpending(&pending) != 0)
+		return false;
+	sigemptyset(&through);
+	for (int i = 1; i <= SIGRTMAX; i++)
+		if (sigismember(&pending, i) == 1 && sigismember(&s->mask, i) == 0) {
+			interrupted |= interrupts(i);
+			sigaddset(&through, i);
+			any = true;
+		}
+	if (any) {
+		pthread_sigmask(SIG_UNBLOCK, &through, &blocked);
+		pthread_sigmask(SIG_SETMASK, &blocked, NULL);
 	}
-	if (syscall(SYS_futex_waitv, &one, 1, 0, &until, CLOCK_MONOTONIC) >= 0)
-		return 0;
-	if (errno != ENOSYS && errno != EPERM)
-		return -errno;
-#endif
-	until = (struct timespec){.tv_nsec = ns};
-	return syscall(SYS_futex, word, FUTEX_WAIT, 0, &until, NULL, 0) == 0 ? 0 : -errno;
+	return interrupted;
 }
 
 int adit__sleep(struct adit_sleep *s, struct adit_fs *fs, uint32_t *word)
 {
-	long ns = s->rounds++ < LONG_ROUNDS ? ROUND_NS : LONG_ROUND_NS;
-	int rc = let_signals_through(s) ? -EINTR : futex_wait(word, ns);
-	struct adit_sleep again = *s;
+	struct timespec bound = {.tv_nsec = s->rounds++ < LONG_ROUNDS ? ROUND_NS : LONG_ROUND_NS};
 
-	adit__sleep_begin(&again);
-	if (rc == -EINTR || rc == 0 || rc == -EAGAIN)
-		return rc == -EINTR ? rc : 0;
-	if (rc != -ETIMEDOUT) {
+	if (let_signals_through(s))
+		return -EINTR;
+	if (syscall(SYS_futex, word, FUTEX_WAIT, 0, &bound, NULL, 0) == 0 || errno == EAGAIN ||
+	    errno == EINTR)
+		return 0;
+	if (errno != ETIMEDOUT) {
 		/* A medium that the kernel keeps no futexes in. */
-		const struct timespec t = {.tv_nsec = 1000000};
-
-		nanosleep(&t, NULL);
+		bound.tv_nsec = 1000000;
+		nanosleep(&bound, NULL);
 	}
 	adit__share_look(fs);
 	return -ETIMEDOUT;

@@ -9,10 +9,7 @@
 
 #include "core/core.h"
 
-/*
- * A wait.  From begin to end the thread gets its signals only while it sleeps, so that none of them is handled
- * between two looks, where the wait would not notice.
- */
+/* A wait.  From begin to end the thread gets its signals only where a wait that they interrupt takes note. */
 struct adit_sleep {
 	sigset_t mask; /* as it was */
 	unsigned rounds;
@@ -24,7 +21,7 @@ void adit__sleep_end(struct adit_sleep *);
 /*
  * While *word, a futex of the pool, is 0; in no operation.  0: it was woken, or need not sleep.  -ETIMEDOUT: nobody
  * woke it for 10 ms (40 when it has waited for long); whoever died in that time has been looked after.  -EINTR: a
- * signal was handled, by a handler without SA_RESTART; where the kernel has no futex_waitv(2) (before 5.16), by any.
+ * signal was handled, by a handler without SA_RESTART.
  */
 int adit__sleep(struct adit_sleep *, struct adit_fs *, uint32_t *word);
 

@@ -534,6 +534,35 @@ static void test_owners(void **state)
 	end(s);
 }
 
+/* Whoever died asleep is taken over while others work on, unless one of these has a bucket's lock just now. */
+static void test_taken_over(void **state)
+{
+	struct setting *s = &setting;
+	struct adit_lock_bucket *b;
+	struct adit_op op;
+
+	(void)state;
+	begin(s);
+	set_out(s);
+	change_wait(&s->p[1]);
+	b = adit__lock_bucket(adit__lock_root(s->p[2].fs), INO);
+	adit__op_begin(&op, s->p[2].fs);
+	adit__op_lock(&op, &b->lock, true);
+	assert_false(adit__advisory_take_over(s->p[0].fs, 1));
+	adit__op_end_read(&op);
+	assert_true(adit__advisory_take_over(s->p[0].fs, 1));
+	assert_int_equal(adit__waiters_count(s->p[0].fs), 0);
+	before = locks_of(&s->p[0], INO, shared_owner());
+	assert_int_equal(before.n, 5);
+	check_living(s, &before, &before);
+	assert_true(adit__advisory_take_over(s->p[0].fs, 2));
+	assert_int_equal(locks_of(&s->p[0], INO, shared_owner()).n, 0);
+	assert_int_equal(locks_of(&s->p[0], INO, process(&s->p[2])).n, 0);
+	assert_int_equal(locks_of(&s->p[0], INO, process(&s->p[0])).n, 1);
+	clear(s);
+	end(s);
+}
+
 static void forget(struct pool *p, uint64_t blocks)
 {
 	__atomic_store_n(&p->fs->vol->free_blocks, blocks, __ATOMIC_RELAXED);
@@ -641,6 +670,7 @@ int main(void)
 		cmocka_unit_test(test_the_repairer_dies),
 		cmocka_unit_test(test_owners),
 		cmocka_unit_test(test_full_pool),
+		cmocka_unit_test(test_taken_over),
 		cmocka_unit_test(test_left_in_the_middle),
 	};
 

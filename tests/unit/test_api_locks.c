@@ -7,9 +7,9 @@
 #include "api.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <sys/file.h>
-
-#include "fs/lock.h"
+#include <sys/wait.h>
 
 #define THREADS 4
 #define TURNS	1500
@@ -121,34 +121,101 @@ static void test_two_handles(void **state)
 	api_done(&api);
 }
 
-/* As before a fork: what one has locked stays until the other one, too, has closed it. */
-static void test_shared_descriptions(void **state)
+static void in_a_child(void (*run)(int fd), int fd)
 {
-	struct api other, third;
-	int fd, later, theirs;
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		run(fd);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+static void locks_both(int fd)
+{
+	if (adit_flock(api.pool, fd, LOCK_EX) != 0 || range(fd, F_OFD_SETLK, F_WRLCK, 0, 5) != 0 ||
+	    range(fd, F_SETLK, F_WRLCK, 100, 5) != 0)
+		_exit(1);
+}
+
+static void closes_all(int fd)
+{
+	if (adit_close_fd(api.pool, fd) != 0 || adit_close(api.pool) != 0)
+		_exit(1);
+}
+
+/* Record locks of processes are not the child's; what an open file has locked is. */
+static void is_a_child(int fd)
+{
+	if (range(fd, F_SETLK, F_WRLCK, 50, 1) != -EAGAIN ||
+	    adit_flock(api.pool, fd, LOCK_EX | LOCK_NB) != 0 ||
+	    range(fd, F_OFD_SETLK, F_RDLCK, 0, 5) != 0)
+		_exit(1);
+	kill(getpid(), SIGKILL);
+}
+
+/* A child and its parent have the open file, and its locks are there as long as one of them has it. */
+static void test_fork(void **state)
+{
+	struct api other;
+	int fd, theirs, status;
+	pid_t pid;
 
 	(void)state;
 	api_make(&api, 16 * MIB);
 	api_put(&api, "/f", "x", 1);
-	other = third = api;
+	fd = api_open(&api, "/f", O_RDWR);
+	in_a_child(locks_both, fd);
+	other = api;
 	assert_int_equal(api_try_open(&other, 0), 0);
-	assert_int_equal(api_try_open(&third, 0), 0);
-	fd = api_open(&api, "/f", O_RDWR);
-	later = api_open(&api, "/f", O_RDWR);
-	theirs = api_open(&third, "/f", O_RDWR);
-	assert_int_equal(range(fd, F_OFD_SETLK, F_WRLCK, 0, 5), 0);
-	assert_int_equal(adit__share_descriptions(api.pool, other.pool->fs->me + 1), 0);
-	/* Locked after that. */
-	assert_int_equal(adit_flock(api.pool, later, LOCK_EX), 0);
+	theirs = api_open(&other, "/f", O_RDWR);
+	assert_int_equal(adit_flock(other.pool, theirs, LOCK_SH | LOCK_NB), -EAGAIN);
+	/* Its own record locks went with it. */
+	assert_int_equal(range(fd, F_SETLK, F_WRLCK, 100, 5), 0);
+	assert_int_equal(range(fd, F_SETLK, F_WRLCK, 0, 5), -EAGAIN);
+	in_a_child(closes_all, fd);
+	assert_int_equal(adit_flock(other.pool, theirs, LOCK_SH | LOCK_NB), -EAGAIN);
+	assert_int_equal(range(fd, F_SETLK, F_RDLCK, 50, 1), 0);
+	pid = fork();
+	if (pid == 0)
+		is_a_child(fd);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(adit_flock(other.pool, theirs, LOCK_SH | LOCK_NB), -EAGAIN);
 	assert_int_equal(adit_close_fd(api.pool, fd), 0);
-	assert_int_equal(adit_close_fd(api.pool, later), 0);
-	assert_int_equal(adit_flock(third.pool, theirs, LOCK_SH | LOCK_NB), -EAGAIN);
-	fd = api_open(&api, "/f", O_RDWR);
-	assert_int_equal(range(fd, F_SETLK, F_RDLCK, 4, 1), -EAGAIN);
+	assert_int_equal(adit_flock(other.pool, theirs, LOCK_EX | LOCK_NB), 0);
 	assert_int_equal(adit_close(other.pool), 0);
-	assert_int_equal(range(fd, F_SETLK, F_RDLCK, 4, 1), 0);
-	assert_int_equal(adit_flock(third.pool, theirs, LOCK_SH | LOCK_NB), 0);
-	assert_int_equal(adit_close(third.pool), 0);
+	api_done(&api);
+}
+
+/* The other way round: the parent closes it, the child has it still. */
+static void test_fork_and_close(void **state)
+{
+	int fd, again, to[2], status;
+	pid_t pid;
+
+	(void)state;
+	api_make(&api, 16 * MIB);
+	api_put(&api, "/f", "x", 1);
+	fd = api_open(&api, "/f", O_RDWR);
+	assert_int_equal(adit_flock(api.pool, fd, LOCK_EX), 0);
+	assert_int_equal(pipe(to), 0);
+	pid = fork();
+	if (pid == 0) {
+		close(to[1]);
+		_exit(read(to[0], &status, 1) == 0 ? 0 : 1);
+	}
+	close(to[0]);
+	assert_int_equal(adit_close_fd(api.pool, fd), 0);
+	again = api_open(&api, "/f", O_RDWR);
+	assert_int_equal(adit_flock(api.pool, again, LOCK_SH | LOCK_NB), -EAGAIN);
+	close(to[1]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(adit_flock(api.pool, again, LOCK_SH | LOCK_NB), 0);
 	api_done(&api);
 }
 
@@ -178,9 +245,8 @@ static void test_read_only(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_threads),
-		cmocka_unit_test(test_two_handles),
-		cmocka_unit_test(test_shared_descriptions),
+		cmocka_unit_test(test_threads),	  cmocka_unit_test(test_two_handles),
+		cmocka_unit_test(test_fork),	  cmocka_unit_test(test_fork_and_close),
 		cmocka_unit_test(test_read_only),
 	};
 

@@ -582,7 +582,7 @@ static void test_claimed_slots(void **state)
 		assert_int_equal(p.fs->ops[i].owner, 0);
 	/* The same without stopping anybody. */
 	p.fs->ops[7].owner = claimed;
-	adit__take_over(p.fs, 1);
+	assert_true(adit__take_over(p.fs, 1));
 	assert_int_equal(p.fs->ops[7].owner, 0);
 	assert_clean(p.fs, "after it");
 	adit__core_abandon(p.fs);
