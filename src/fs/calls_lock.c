@@ -335,7 +335,7 @@ static int range_of(int64_t base, const struct flock *l, struct adit_advisory *w
 	if (l->l_len > 0) {
 		if (l->l_len - 1 > INT64_MAX - start)
 			return -EOVERFLOW;
-		want->end = (uint64_t)(start + l->l_len - 1);
+		want->end = (uint64_t)(start + (l->l_len - 1));
 	} else if (l->l_len < 0) {
 		if (start + l->l_len < 0)
 			return -EINVAL;
