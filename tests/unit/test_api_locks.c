@@ -121,6 +121,13 @@ static void test_two_handles(void **state)
 	api_done(&api);
 }
 
+/* The thread sanitizer does not know that a child has none of its parent's threads. */
+#if defined(__SANITIZE_THREAD__)
+#define CAN_FORK false
+#else
+#define CAN_FORK true
+#endif
+
 static void in_a_child(void (*run)(int fd), int fd)
 {
 	pid_t pid = fork();
@@ -165,6 +172,8 @@ static void test_fork(void **state)
 	pid_t pid;
 
 	(void)state;
+	if (!CAN_FORK)
+		skip();
 	api_make(&api, 16 * MIB);
 	api_put(&api, "/f", "x", 1);
 	fd = api_open(&api, "/f", O_RDWR);
@@ -198,6 +207,8 @@ static void test_fork_and_close(void **state)
 	pid_t pid;
 
 	(void)state;
+	if (!CAN_FORK)
+		skip();
 	api_make(&api, 16 * MIB);
 	api_put(&api, "/f", "x", 1);
 	fd = api_open(&api, "/f", O_RDWR);
