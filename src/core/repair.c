@@ -234,7 +234,6 @@ static void checkpoint_anew(struct adit_fs *fs, const struct adit_ckpt_pm *k)
 	}
 	v->lane[0].free_blocks = get64(k->free_blocks);
 	v->lane[0].used_inodes = get64(k->used_inodes);
-	v->repairs++;
 }
 
 static void add_totals(struct adit_fs *fs, uint32_t lane, const struct adit_record_pm *r)
@@ -416,6 +415,7 @@ uint32_t adit__renew(struct adit_fs *fs, const uint8_t *dead, uint32_t *slots,
 	if (!k || growing < 0)
 		return 0;
 	set_repairer(fs, fs->env->current_op());
+	fs->vol->repairs++;
 	checkpoint_anew(fs, k);
 	finish_records(fs, dead);
 	checkpoint_anew(fs, k); /* without what applying has added */
