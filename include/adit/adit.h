@@ -248,6 +248,81 @@ int adit_grow(struct adit_pool *pool, uint64_t size_bytes);
 int adit_direct_access(struct adit_pool *pool, uint64_t offset, uint64_t len_bytes, void **addr,
 		       uint64_t *contiguous);
 
+/* ---- statistics ------------------------------------------------------------------------------ */
+
+/*
+ * Kinds of call that are counted.  What is refused before it reaches the pool (a bad descriptor or argument, nothing
+ * to be read) is not counted; adit_stats_name(kind) is the name in words, NULL for a number that is no kind.
+ */
+#define ADIT_CALL_READ 0  /* read, readv, pread, preadv, preadv2 */
+#define ADIT_CALL_WRITE 1 /* likewise */
+#define ADIT_CALL_GETATTR 2 /* stat, lstat, fstat, statx, access, statfs, getflags, name_to_handle_at */
+#define ADIT_CALL_OPEN 3  /* openat, creat, open_by_handle_at */
+#define ADIT_CALL_CLOSE 4 /* open files closed: with their last descriptor */
+#define ADIT_CALL_CREATE 5 /* files made, by openat or mknod; openat counts as open too */
+#define ADIT_CALL_MKDIR 6
+#define ADIT_CALL_SYMLINK 7
+#define ADIT_CALL_LINK 8
+#define ADIT_CALL_UNLINK 9
+#define ADIT_CALL_RMDIR 10
+#define ADIT_CALL_RENAME 11
+#define ADIT_CALL_READLINK 12
+#define ADIT_CALL_SETATTR 13 /* chmod, chown, times, setflags */
+#define ADIT_CALL_TRUNCATE 14
+#define ADIT_CALL_FALLOCATE 15
+#define ADIT_CALL_SEEK 16
+#define ADIT_CALL_COPY 17 /* copy_file_range; its bytes count as read and as written */
+#define ADIT_CALL_READDIR 18 /* getdents */
+#define ADIT_CALL_GETXATTR 19
+#define ADIT_CALL_SETXATTR 20
+#define ADIT_CALL_LISTXATTR 21
+#define ADIT_CALL_REMOVEXATTR 22
+#define ADIT_CALL_FSYNC 23 /* fsync, fdatasync, syncfs, sync_file_range */
+#define ADIT_CALL_KINDS 24
+const char *adit_stats_name(unsigned kind);
+
+/*
+ * What has happened in the pool since the incarnation began, that is, since the first of those who have it open opened
+ * it: in all processes, those included that have closed it or died (but for what they were in the middle of).  These
+ * numbers never go down while the incarnation stays the same.  They are read one by one while others go on: they are
+ * exact when nobody works, and a moment apart from each other otherwise.
+ *
+ * A handle that is open for reading only counts for itself, and knows nothing of others.
+ */
+struct adit_pool_stats {
+	uint64_t incarnation;
+	uint64_t calls[32];	 /* by kind, those included that failed */
+	uint64_t failed[32];	 /* of them, those that ended in an error other than a media fault */
+	uint64_t bytes_read;
+	uint64_t bytes_written;	 /* by write calls, not by the log */
+	uint64_t records;	 /* committed to the log */
+	uint64_t record_bytes;
+	uint64_t checkpoints;
+	uint64_t flushed_lines;	 /* of 64 bytes, given to the medium's write-back */
+	uint64_t streamed_lines; /* written around the caches, or stored and written back at once */
+	uint64_t streamed_bytes;
+	uint64_t fences;
+	uint64_t lock_waits;	 /* that had to sleep */
+	uint64_t lock_wait_ns;	 /* how long, all together */
+	uint64_t repairs;	 /* after the death of a process */
+	uint64_t no_space;	 /* calls that ended in ENOSPC */
+	uint64_t media_errors;	 /* calls that a media fault ended */
+	/* At this moment: */
+	uint64_t blocks;	 /* of 4096 bytes, that the pool has */
+	uint64_t free_blocks;	 /* what statfs calls free: those below are in it */
+	uint64_t quarantined_blocks; /* free from the next checkpoint on, or reserved by running calls */
+	uint64_t lent_blocks;	 /* lent to shared tables in memory, until everybody has closed the pool */
+	uint64_t participants;	 /* who have the pool open for writing, those included whose death nobody has noticed */
+	uint64_t running, waiting; /* calls */
+	uint64_t uncounted;	 /* 1: there was no room, and some process counts some threads for itself only */
+	uint64_t reserved[16];
+};
+/*
+ * Returns 0, or -EIO, -EUCLEAN: the counters cannot be read.  Adds up one 64-byte line for each eight counters of each
+ * thread that has ever worked at the same time as others: microseconds.  May be called at any time.
+ */
+int adit_stats(struct adit_pool *pool, struct adit_pool_stats *out);
+
 /* ---- descriptors ----------------------------------------------------------------------------- */
 
 /*

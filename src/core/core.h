@@ -91,7 +91,8 @@ struct adit_vol_lane {
 	uint64_t tail;	     /* ring space before this position is free */
 	uint64_t free_blocks; /* this lane's share of the pool's free blocks and used inodes; */
 	uint64_t used_inodes; /* only the sums over all lanes mean something */
-	uint64_t pad[2];
+	uint64_t records;     /* committed in this incarnation, */
+	uint64_t record_bytes; /* and their bytes (stats.h) */
 };
 struct adit_vol {
 	uint64_t incarnation;
@@ -100,7 +101,7 @@ struct adit_vol {
 	uint64_t repairs; /* how many there were */
 	uint64_t scratch; /* first block of the list; 0: none (scratch.h) */
 	uint32_t unlisted; /* holds were taken that are on no list (hold.h) */
-	uint32_t pad;
+	uint32_t uncounted; /* somebody counts where nobody else can see it (stats.h) */
 	uint64_t pool_blocks; /* the pool's size: changes while the gate is closed (grow.c) */
 	uint64_t advisory; /* block; 0: no locks yet (advisory.h) */
 	uint64_t pad0[1];
@@ -221,6 +222,7 @@ struct adit_verified {
 
 struct adit_ckpt_work; /* log.c */
 struct adit_share;
+struct adit_media;
 
 struct adit_fs {
 	struct adit_pm pm; /* first: base and size of the mapping */
@@ -258,6 +260,7 @@ struct adit_fs {
 	uint32_t nparticipants;
 	struct adit_vol_participant *participants;
 	struct adit_share *share; /* who looks after the others; NULL: nobody else is there */
+	struct adit_media *counted; /* what threads do here is counted there (share/counts.h); or NULL */
 	/* Private to this process. */
 	struct adit_cs **lane_cs; /* change set of each lane, made when first used */
 	uint64_t *verified;	  /* offsets whose CRC was found right */

@@ -470,6 +470,12 @@ static bool entry_is_reachable(struct adit_fs *fs, const struct adit_entry_pm *e
 	return true;
 }
 
+void adit__count_record(struct adit_vol_lane *vl, uint64_t bytes)
+{
+	__atomic_store_n(&vl->records, vl->records + 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&vl->record_bytes, vl->record_bytes + bytes, __ATOMIC_RELAXED);
+}
+
 void adit__apply_record(struct adit_fs *fs, const struct adit_record_pm *r)
 {
 	struct adit_vol_lane *vl = &fs->vol->lane[get16(r->lane)];
@@ -645,6 +651,7 @@ int adit__cs_commit(struct adit_cs *cs)
 	adit__apply_record(fs, (const struct adit_record_pm *)cs->buf);
 	__atomic_store_n(&vl->head, end, __ATOMIC_RELEASE);
 	__atomic_store_n(&vl->active_low, UINT64_MAX, __ATOMIC_RELEASE);
+	adit__count_record(vl, cs->len);
 	cs->applying = false;
 	forget(cs);
 	return 0;

@@ -81,6 +81,8 @@ bool adit__cs_intent_active(const struct adit_cs *);
 /* Room for one more record of any size in the lane's ring. */
 bool adit__lane_has_room(const struct adit_fs *, uint32_t lane);
 void adit__apply_record(struct adit_fs *, const struct adit_record_pm *);
+/* By the lane's owner: stats.h. */
+void adit__count_record(struct adit_vol_lane *, uint64_t bytes);
 /* With it (I8). */
 void adit__apply_notes(struct adit_fs *, const struct adit_vol_set *, uint64_t seq);
 /* NULL unless a valid record of this lane starts at pos. */

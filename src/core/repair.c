@@ -29,6 +29,7 @@
 #include "core/inode.h"
 #include "core/log.h"
 #include "core/scratch.h"
+#include "core/stats.h"
 
 static bool is_of(const struct adit_fs *fs, const struct adit_vol_op *slot, uint32_t *participant)
 {
@@ -92,6 +93,7 @@ bool adit__take_over(struct adit_fs *fs, uint32_t participant)
 	if (!adit__advisory_take_over(fs, participant))
 		return false;
 	adit__holds_take_over(fs, participant);
+	adit__stats_take_over(fs, participant);
 	unclaim(fs, participant);
 	for (uint32_t i = 0; i < fs->nops; i++) {
 		uint32_t of;
@@ -178,6 +180,7 @@ static void finish_record(struct adit_fs *fs, uint32_t lane, const struct adit_r
 	adit__apply_notes(fs, &fs->sets[lane], get64(r->seq));
 	adit__apply_record(fs, r);
 	__atomic_store_n(&vl->head, adit__record_end(fs, r), __ATOMIC_RELEASE);
+	adit__count_record(vl, get32(r->len));
 }
 
 /* In the order of their numbers: they cannot conflict, since each was drawn under its locks, but nothing is
@@ -424,6 +427,7 @@ uint32_t adit__renew(struct adit_fs *fs, const uint8_t *dead, uint32_t *slots,
 		adit__grow_finish(fs, growth);
 	space_anew(fs, dead);
 	adit__holds_anew(fs, dead);
+	adit__stats_bury(fs, dead);
 	n = inherit(fs, dead, slots);
 	free_locks(fs);
 	adit__advisory_anew(fs, dead);

@@ -17,6 +17,7 @@
 #define ADIT_SCRATCH_LOCK_ROOT 3u /* advisory.c; these are everybody's */
 #define ADIT_SCRATCH_LOCKS     4u
 #define ADIT_SCRATCH_WAITERS   5u
+#define ADIT_SCRATCH_STATS     6u /* stats.c */
 
 #define ADIT_SCRATCH_ALL 0xffffffu /* instead of a participant: everybody's */
 

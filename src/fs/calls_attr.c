@@ -52,7 +52,7 @@ static int attr_at(struct adit_pool *pool, int dirfd, const char *path, bool fol
 
 	if (rc != 0)
 		return rc;
-	ADIT_GUARD_READ(pool, rc, adit__walk_attr(&w, follow, out));
+	ADIT_LOOK(pool, ADIT_CALL_GETATTR, rc, adit__walk_attr(&w, follow, out));
 	adit__walk_end(&w);
 	return rc;
 }
@@ -65,7 +65,7 @@ static int attr_of_fd(struct adit_pool *pool, int fd, struct adit_attr *out)
 
 	if (!adit__peek(&pool->fds, fd, &peek))
 		return -EBADF;
-	ADIT_GUARD_READ(pool, rc, adit__getattr(pool->fs, peek.ino, out));
+	ADIT_LOOK(pool, ADIT_CALL_GETATTR, rc, adit__getattr(pool->fs, peek.ino, out));
 	return adit__peek_still(&peek) ? rc : -EBADF;
 }
 
@@ -270,7 +270,7 @@ static int change_at(struct adit_pool *pool, int dirfd, const char *path, bool f
 
 	if (rc != 0)
 		return rc;
-	ADIT_GUARD(pool, rc, change_walked(&w, follow, c));
+	ADIT_CALL(pool, ADIT_CALL_SETATTR, rc, change_walked(&w, follow, c));
 	adit__walk_end(&w);
 	return rc;
 }
@@ -283,7 +283,7 @@ static int change_fd(struct adit_pool *pool, int fd, struct change *c)
 	if (slot == NULL)
 		return -EBADF;
 	if (!(slot->access & ADIT_FD_PATH))
-		ADIT_GUARD(pool, rc, adit__setattr(pool->fs, slot->ino, c->what, &c->to));
+		ADIT_CALL(pool, ADIT_CALL_SETATTR, rc, adit__setattr(pool->fs, slot->ino, c->what, &c->to));
 	(void)adit__fd_put(pool, slot);
 	return rc;
 }

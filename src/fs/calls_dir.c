@@ -115,7 +115,7 @@ ssize_t adit_getdents(struct adit_pool *pool, int fd, void *buf, size_t bytes)
 		f = (struct filling){.pool = pool, .file = slot->file, .buf = buf,
 				     .bytes = bytes < INT32_MAX ? bytes : INT32_MAX};
 		position = adit__position_lock(slot->file);
-		ADIT_GUARD_READ(pool, rc, fill_locked(&f));
+		ADIT_LOOK(pool, ADIT_CALL_READDIR, rc, fill_locked(&f));
 		adit__position_unlock(position);
 	}
 	(void)adit__fd_put(pool, slot);

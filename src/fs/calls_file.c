@@ -82,7 +82,7 @@ off_t adit_lseek(struct adit_pool *pool, int fd, off_t offset, int whence)
 	if (!(slot->access & ADIT_FD_PATH)) {
 		s = (struct seeking){pool, slot->file, offset, whence};
 		position = adit__position_lock(slot->file);
-		ADIT_GUARD_READ(pool, rc, seek_locked(&s));
+		ADIT_LOOK(pool, ADIT_CALL_SEEK, rc, seek_locked(&s));
 		adit__position_unlock(position);
 	}
 	(void)adit__fd_put(pool, slot);
@@ -119,7 +119,7 @@ int adit_truncate(struct adit_pool *pool, const char *path, off_t length)
 	rc = adit__walk_begin(&w, pool, AT_FDCWD, path, 0);
 	if (rc != 0)
 		return rc;
-	ADIT_GUARD(pool, rc, truncate_walked(&w, length));
+	ADIT_CALL(pool, ADIT_CALL_TRUNCATE, rc, truncate_walked(&w, length));
 	adit__walk_end(&w);
 	return rc;
 }
@@ -139,7 +139,8 @@ int adit_ftruncate(struct adit_pool *pool, int fd, off_t length)
 	else if (!(slot->access & ADIT_FD_WRITE) || !(slot->access & ADIT_FD_REGULAR))
 		rc = -EINVAL;
 	else
-		ADIT_GUARD(pool, rc, adit__file_truncate(pool->fs, slot->ino, (uint64_t)length));
+		ADIT_CALL(pool, ADIT_CALL_TRUNCATE, rc,
+			  adit__file_truncate(pool->fs, slot->ino, (uint64_t)length));
 	(void)adit__fd_put(pool, slot);
 	return rc;
 }
@@ -173,8 +174,8 @@ int adit_fallocate(struct adit_pool *pool, int fd, int mode, off_t offset, off_t
 	if (rc == 0 && !(slot->access & ADIT_FD_WRITE))
 		rc = -EBADF;
 	if (rc == 0)
-		ADIT_GUARD(pool, rc, adit__file_fallocate(pool->fs, slot->ino, mode,
-							  (uint64_t)offset, (uint64_t)length));
+		ADIT_CALL(pool, ADIT_CALL_FALLOCATE, rc,
+			  adit__file_fallocate(pool->fs, slot->ino, mode, (uint64_t)offset, (uint64_t)length));
 	(void)adit__fd_put(pool, slot);
 	return rc;
 }
@@ -265,7 +266,7 @@ static ADIT_NOINLINE ssize_t copy_guarded(struct copying *c)
 {
 	ssize_t rc;
 
-	ADIT_GUARD(c->pool, rc, copy_pieces(c));
+	ADIT_CALL(c->pool, ADIT_CALL_COPY, rc, copy_pieces(c));
 	return rc == -EIO && c->done > 0 ? (ssize_t)c->done : rc;
 }
 
@@ -344,10 +345,12 @@ ssize_t adit_copy_file_range(struct adit_pool *pool, int fd_in, off_t *offset_in
 static int sync_error(struct adit_pool *pool, int fd)
 {
 	struct adit_peek peek;
+	int rc;
 
 	if (!adit__peek(&pool->fds, fd, &peek) || peek.access & ADIT_FD_PATH)
 		return -EBADF;
-	return adit__media_error(&pool->media);
+	ADIT_CALL(pool, ADIT_CALL_FSYNC, rc, adit__media_error(&pool->media));
+	return rc;
 }
 
 int adit_fsync(struct adit_pool *pool, int fd)

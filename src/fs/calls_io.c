@@ -132,7 +132,7 @@ static inline ssize_t read_at(struct adit_pool *pool, int fd, const struct span 
 	rc = may_read(peek.access, s, (uint64_t)offset);
 	if (ADIT_UNLIKELY(rc != 0 || s->bytes == 0))
 		return rc;
-	ADIT_GUARD_READ(pool, rc, adit__file_read(pool->fs, peek.ino, s->iov, s->n, (uint64_t)offset));
+	ADIT_LOOK(pool, ADIT_CALL_READ, rc, adit__file_read(pool->fs, peek.ino, s->iov, s->n, (uint64_t)offset));
 	if (ADIT_UNLIKELY(!adit__peek_still(&peek)))
 		return -EBADF;
 	return rc;
@@ -225,7 +225,7 @@ static ssize_t write_at(struct adit_pool *pool, int fd, const struct span *s, of
 	if (ADIT_LIKELY(rc == 0)) {
 		t = (struct target){pool, slot->ino, (uint64_t)offset,
 				    write_flags(pool, slot->file, rwf)};
-		ADIT_GUARD(pool, rc, write_span(&t, s));
+		ADIT_CALL(pool, ADIT_CALL_WRITE, rc, write_span(&t, s));
 	}
 	(void)adit__fd_put(pool, slot);
 	return rc;
@@ -290,7 +290,7 @@ static ssize_t read_span(struct adit_pool *pool, int fd, const struct span *s)
 	rc = may_read(slot->access, s, 0);
 	if (rc == 0 && s->bytes > 0) {
 		position = adit__position_lock(slot->file);
-		ADIT_GUARD_READ(pool, rc, read_here(pool, slot->file, s));
+		ADIT_LOOK(pool, ADIT_CALL_READ, rc, read_here(pool, slot->file, s));
 		adit__position_unlock(position);
 	}
 	(void)adit__fd_put(pool, slot);
@@ -337,7 +337,7 @@ static ssize_t write_file(struct adit_pool *pool, int fd, const struct span *s, 
 	if (rc == 0) {
 		t = (struct target){pool, slot->ino, 0, write_flags(pool, slot->file, rwf)};
 		position = adit__position_lock(slot->file);
-		ADIT_GUARD(pool, rc, write_here(&t, slot->file, s));
+		ADIT_CALL(pool, ADIT_CALL_WRITE, rc, write_here(&t, slot->file, s));
 		adit__position_unlock(position);
 	}
 	(void)adit__fd_put(pool, slot);

@@ -52,6 +52,11 @@ static int make_walked(struct adit_walk *w, const struct adit_create *c)
 	return err;
 }
 
+static unsigned kind_of(const struct adit_create *c)
+{
+	return S_ISDIR(c->mode) ? ADIT_CALL_MKDIR : S_ISLNK(c->mode) ? ADIT_CALL_SYMLINK : ADIT_CALL_CREATE;
+}
+
 static int make(struct adit_pool *pool, int dirfd, const char *path, const struct adit_create *c)
 {
 	struct adit_walk w;
@@ -59,7 +64,7 @@ static int make(struct adit_pool *pool, int dirfd, const char *path, const struc
 
 	if (rc != 0)
 		return rc;
-	ADIT_GUARD(pool, rc, make_walked(&w, c));
+	ADIT_CALL(pool, kind_of(c), rc, make_walked(&w, c));
 	adit__walk_end(&w);
 	return rc;
 }
@@ -173,7 +178,7 @@ int adit_linkat(struct adit_pool *pool, int old_dirfd, const char *old_path, int
 		return rc;
 	bad = adit__walk_begin(&new, pool, new_dirfd, new_path, 0);
 	if (bad == 0) {
-		ADIT_GUARD(pool, rc, link_walked(&old, &new, flags & AT_SYMLINK_FOLLOW));
+		ADIT_CALL(pool, ADIT_CALL_LINK, rc, link_walked(&old, &new, flags & AT_SYMLINK_FOLLOW));
 		adit__walk_end(&new);
 	} else {
 		/* What is wrong with the old path is said first. */
@@ -238,7 +243,8 @@ int adit_unlinkat(struct adit_pool *pool, int dirfd, const char *path, int flags
 	rc = adit__walk_begin(&w, pool, dirfd, path, 0);
 	if (rc != 0)
 		return rc;
-	ADIT_GUARD(pool, rc, flags & AT_REMOVEDIR ? rmdir_walked(&w) : unlink_walked(&w));
+	ADIT_CALL(pool, flags & AT_REMOVEDIR ? ADIT_CALL_RMDIR : ADIT_CALL_UNLINK, rc,
+		  flags & AT_REMOVEDIR ? rmdir_walked(&w) : unlink_walked(&w));
 	adit__walk_end(&w);
 	return rc;
 }
@@ -326,7 +332,7 @@ int adit_renameat2(struct adit_pool *pool, int old_dirfd, const char *old_path, 
 		return rc;
 	bad = adit__walk_begin(&new, pool, new_dirfd, new_path, 0);
 	if (bad == 0) {
-		ADIT_GUARD(pool, rc, rename_walked(&old, &new, flags));
+		ADIT_CALL(pool, ADIT_CALL_RENAME, rc, rename_walked(&old, &new, flags));
 		adit__walk_end(&new);
 	} else {
 		ADIT_GUARD(pool, rc, adit__walk_parent(&old));
@@ -375,7 +381,7 @@ ssize_t adit_readlinkat(struct adit_pool *pool, int dirfd, const char *path, cha
 	rc = adit__walk_begin(&w, pool, dirfd, path, dirfd != AT_FDCWD ? ADIT_WALK_EMPTY : 0);
 	if (rc != 0)
 		return rc;
-	ADIT_GUARD(pool, rc, readlink_walked(&w, buf, bytes));
+	ADIT_CALL(pool, ADIT_CALL_READLINK, rc, readlink_walked(&w, buf, bytes));
 	adit__walk_end(&w);
 	return rc;
 }

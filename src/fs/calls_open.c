@@ -180,6 +180,8 @@ static int open_walked(struct adit_walk *w, struct opening *o)
 		else
 			err = open_existing(w, o);
 	} while (!o->held && ADIT_WALK_AGAIN(err, tries));
+	if (o->created)
+		(void)adit__count_call(o->pool, ADIT_CALL_CREATE);
 	return err;
 }
 
@@ -243,7 +245,7 @@ int adit_openat(struct adit_pool *pool, int dirfd, const char *path, int flags, 
 		return fd;
 	rc = adit__walk_begin(&w, pool, dirfd, path, 0);
 	if (rc == 0) {
-		ADIT_GUARD(pool, rc, open_walked(&w, &o));
+		ADIT_CALL(pool, ADIT_CALL_OPEN, rc, open_walked(&w, &o));
 		adit__walk_end(&w);
 	}
 	return finish_open(&o, fd, rc);
@@ -390,7 +392,7 @@ int adit_name_to_handle_at(struct adit_pool *pool, int dirfd, const char *path,
 	rc = adit__walk_begin(&w, pool, dirfd, path, flags & AT_EMPTY_PATH ? ADIT_WALK_EMPTY : 0);
 	if (rc != 0)
 		return rc;
-	ADIT_GUARD_READ(pool, rc, adit__walk_attr(&w, flags & AT_SYMLINK_FOLLOW, &attr));
+	ADIT_LOOK(pool, ADIT_CALL_GETATTR, rc, adit__walk_attr(&w, flags & AT_SYMLINK_FOLLOW, &attr));
 	adit__walk_end(&w);
 	if (rc == 0)
 		*out = (struct adit_handle){attr.ino, attr.generation, 0};
@@ -409,6 +411,6 @@ int adit_open_by_handle_at(struct adit_pool *pool, const struct adit_handle *han
 	fd = adit__fd_reserve(&pool->fds, 0);
 	if (fd < 0)
 		return fd;
-	ADIT_GUARD(pool, rc, open_handle(&o, handle));
+	ADIT_CALL(pool, ADIT_CALL_OPEN, rc, open_handle(&o, handle));
 	return finish_open(&o, fd, rc);
 }

@@ -20,6 +20,14 @@ struct xattr_call {
 	int flags;
 };
 
+static unsigned kind_of(const struct xattr_call *c)
+{
+	static const uint8_t kinds[] = {[XATTR_GET] = ADIT_CALL_GETXATTR, [XATTR_SET] = ADIT_CALL_SETXATTR,
+					[XATTR_LIST] = ADIT_CALL_LISTXATTR, [XATTR_REMOVE] = ADIT_CALL_REMOVEXATTR};
+
+	return kinds[c->what];
+}
+
 /* What needs no file to be refused; the core checks the name's prefix. */
 static int check(struct xattr_call *c)
 {
@@ -74,7 +82,7 @@ static ssize_t call_path(struct adit_pool *pool, const char *path, bool follow, 
 		rc = adit__walk_begin(&w, pool, AT_FDCWD, path, 0);
 	if (rc != 0)
 		return rc;
-	ADIT_GUARD(pool, rc, call_walked(&w, follow, c));
+	ADIT_CALL(pool, kind_of(c), rc, call_walked(&w, follow, c));
 	adit__walk_end(&w);
 	return rc;
 }
@@ -91,7 +99,7 @@ static ssize_t call_fd(struct adit_pool *pool, int fd, struct xattr_call *c)
 		return -EBADF;
 	rc = -EBADF;
 	if (!(slot->access & ADIT_FD_PATH))
-		ADIT_GUARD(pool, rc, call_on(pool->fs, slot->ino, slot->file->mode, c));
+		ADIT_CALL(pool, kind_of(c), rc, call_on(pool->fs, slot->ino, slot->file->mode, c));
 	(void)adit__fd_put(pool, slot);
 	return rc;
 }

@@ -321,6 +321,9 @@ static void child(void)
 {
 	pthread_rwlock_init(&busy, NULL);
 	pthread_mutex_init(&list_lock, NULL);
+	adit__counts_forked();
+	for (struct adit_pool *p = pools; p != NULL; p = p->next)
+		adit__counts_again(p->fs);
 	for (struct adit_pool *p = pools; p != NULL; p = p->next)
 		child_pool(p);
 }

@@ -38,6 +38,25 @@ static void give_up(struct adit_fs *fs, struct adit_op *op)
 	adit__op_end_read(op);
 }
 
+ADIT_NOINLINE void adit__count_failed(uint64_t *at, unsigned kind, int64_t rc)
+{
+	adit__count_in(at, ADIT_COUNT_FAILED + kind, 1);
+	if (rc == -ENOSPC)
+		adit__count_in(at, ADIT_COUNT_NO_SPACE, 1);
+}
+
+/* The shard itself may be what cannot be touched any more. */
+static void count_fault(struct adit_pool *pool, const void *fault_addr)
+{
+	struct adit_sigbus_frame frame;
+
+	(void)adit__counts_lost(&pool->media, fault_addr);
+	if (ADIT_SIGBUS_TRY(&frame, &pool->media))
+		return;
+	adit__count_media(&pool->media, ADIT_COUNT_MEDIA_ERRORS, 1);
+	ADIT_SIGBUS_END(&frame);
+}
+
 int adit__after_fault(struct adit_pool *pool, const struct adit_sigbus_frame *frame)
 {
 	struct adit_sigbus_frame again, last;
@@ -47,6 +66,7 @@ int adit__after_fault(struct adit_pool *pool, const struct adit_sigbus_frame *fr
 	adit__env.report(&pool->reporter, "media error at pool offset %#llx (block %llu)",
 			 (unsigned long long)offset,
 			 (unsigned long long)(offset >> ADIT_BLOCK_SHIFT));
+	count_fault(pool, frame->fault_addr);
 	if (!in_operation)
 		return -EIO;
 	if (ADIT_SIGBUS_TRY(&again, &pool->media)) {
@@ -68,6 +88,6 @@ int adit__let_go(struct adit_pool *pool, struct adit_hold *hold)
 {
 	int rc;
 
-	ADIT_GUARD(pool, rc, adit__release(pool->fs, hold));
+	ADIT_CALL(pool, ADIT_CALL_CLOSE, rc, adit__release(pool->fs, hold));
 	return rc;
 }

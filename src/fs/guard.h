@@ -12,6 +12,7 @@
 
 #include "fs/pool.h"
 #include "media/sigbus.h"
+#include "share/counts.h"
 
 /* Set up once, by adit_open. */
 void adit__guard_install(void);
@@ -45,5 +46,44 @@ int adit__after_fault(struct adit_pool *pool, const struct adit_sigbus_frame *fr
 /* For calls that mostly only look: in a protected pool, stores are allowed when an operation begins
  * (adit_env.stores), which costs those nothing that need none. */
 #define ADIT_GUARD_READ(pool, result, work) ADIT_GUARD_WITH(pool, result, (void)0, work)
+
+/*
+ * A guard around the work of one call of the kind ADIT_CALL_*, which is counted.  (The shard is found before the
+ * work, since finding it may need an operation of its own.)
+ */
+#define ADIT_CALL(pool, kind, result, work) ADIT_GUARD(pool, result, ADIT_COUNTED(pool, kind, work))
+/* The same for calls that mostly only look. */
+#define ADIT_LOOK(pool, kind, result, work) ADIT_GUARD_READ(pool, result, ADIT_COUNTED(pool, kind, work))
+
+#define ADIT_COUNTED(pool, kind, work)                              \
+	({                                                          \
+		uint64_t *at_ = adit__count_call((pool), (kind));   \
+		int64_t rc_ = (work);                               \
+                                                                    \
+		adit__count_result(at_, (kind), rc_);               \
+		rc_;                                                \
+	})
+
+static inline uint64_t *adit__count_call(struct adit_pool *pool, unsigned kind)
+{
+	uint64_t *at = adit__counts_here(&pool->media);
+
+	adit__count_in(at, ADIT_COUNT_CALL + kind, 1);
+	return at;
+}
+
+void adit__count_failed(uint64_t *at, unsigned kind, int64_t rc);
+
+static inline void adit__count_result(uint64_t *at, unsigned kind, int64_t rc)
+{
+	if (ADIT_UNLIKELY(rc < 0)) {
+		adit__count_failed(at, kind, rc);
+		return;
+	}
+	if (kind == ADIT_CALL_READ || kind == ADIT_CALL_COPY)
+		adit__count_in(at, ADIT_COUNT_BYTES_READ, (uint64_t)rc);
+	if (kind == ADIT_CALL_WRITE || kind == ADIT_CALL_COPY)
+		adit__count_in(at, ADIT_COUNT_BYTES_WRITTEN, (uint64_t)rc);
+}
 
 #endif

@@ -19,6 +19,7 @@
 #include "fs/fork.h"
 #include "fs/guard.h"
 #include "media/protect.h"
+#include "share/counts.h"
 #include "share/participant.h"
 
 /* st_dev: an unused major number, and the pool's own minor. */
@@ -200,6 +201,8 @@ static int open_medium(struct adit_pool *pool, const struct adit_open_options *o
 		return rc;
 	identify(pool);
 	rc = adit__fds_init(&pool->fds);
+	if (rc == 0)
+		rc = adit__counts_open(pool->fs);
 	if (rc != 0) {
 		adit__share_drop(pool->fs);
 		adit__core_abandon(pool->fs);
@@ -365,6 +368,8 @@ static int close_pool(struct adit_pool *pool)
 
 	adit__fds_finish(pool);
 	drop_locks(pool);
+	if (pool->fs->share == NULL)
+		adit__counts_close(pool->fs);
 	if (has_stopped(pool)) {
 		/* What the log holds must be applied from the start: leave it to the next open. */
 		adit__share_drop(pool->fs);

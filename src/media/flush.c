@@ -11,6 +11,7 @@
  * fill a line are stored and flushed like small pieces.
  */
 #include "media/flush.h"
+#include "media/counts.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -24,6 +25,39 @@
 static inline struct adit_media *media_of(struct adit_pm *pm)
 {
 	return pm->priv;
+}
+
+/* ---- counting --------------------------------------------------------------------------- */
+
+static inline uint64_t *counts_of(struct adit_pm *pm)
+{
+	struct adit_media *m = media_of(pm);
+
+	return adit__counts_of(m, __atomic_load_n(&m->counts_id, __ATOMIC_RELAXED));
+}
+
+static inline uint64_t lines_of(const void *addr, size_t len_bytes)
+{
+	return len_bytes == 0 ? 0 :
+				((uintptr_t)addr + len_bytes - 1) / LINE - (uintptr_t)addr / LINE + 1;
+}
+
+static inline void count_flush(struct adit_pm *pm, const void *addr, size_t len_bytes)
+{
+	uint64_t *at = counts_of(pm);
+
+	if (at != NULL)
+		adit__count_in(at, ADIT_COUNT_FLUSHED_LINES, lines_of(addr, len_bytes));
+}
+
+static inline void count_stream(struct adit_pm *pm, const void *dst, size_t len_bytes)
+{
+	uint64_t *at = counts_of(pm);
+
+	if (at == NULL)
+		return;
+	adit__count_in(at, ADIT_COUNT_STREAMED_LINES, lines_of(dst, len_bytes));
+	adit__count_in(at, ADIT_COUNT_STREAMED_BYTES, len_bytes);
 }
 
 static inline const struct adit_flush_variant *variant_of(struct adit_pm *pm)
@@ -85,6 +119,7 @@ static void put_flushed(struct adit_pm *pm, void *dst, const void *src, size_t l
 {
 	const struct adit_flush_variant *v = variant_of(pm);
 
+	count_stream(pm, dst, len_bytes);
 	if (len_bytes >= v->stream_min_bytes) {
 		stream(v, dst, src, len_bytes, true);
 	} else {
@@ -97,6 +132,7 @@ static void put_cached(struct adit_pm *pm, void *dst, const void *src, size_t le
 {
 	const struct adit_flush_variant *v = variant_of(pm);
 
+	count_stream(pm, dst, len_bytes);
 	if (len_bytes >= CACHED_STREAM_MIN_BYTES && v->stream_copy != NULL)
 		stream(v, dst, src, len_bytes, false);
 	else
@@ -107,12 +143,18 @@ static void put_cached(struct adit_pm *pm, void *dst, const void *src, size_t le
 
 static void memory_flush(struct adit_pm *pm, const void *addr, size_t len_bytes)
 {
+	count_flush(pm, addr, len_bytes);
 	variant_of(pm)->flush(addr, len_bytes);
 }
 
 static void any_fence(struct adit_pm *pm)
 {
+	uint64_t *at = counts_of(pm);
+
 	variant_of(pm)->fence();
+	/* Now, so that the fence has no more stores to wait for. */
+	if (at != NULL)
+		adit__count_in(at, ADIT_COUNT_FENCES, 1);
 }
 
 static int any_extend(struct adit_pm *pm, uint64_t size_bytes)
@@ -142,9 +184,7 @@ static const struct adit_pm_ops memory_ops = {
 
 static void cached_flush(struct adit_pm *pm, const void *addr, size_t len_bytes)
 {
-	(void)pm;
-	(void)addr;
-	(void)len_bytes;
+	count_flush(pm, addr, len_bytes);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
@@ -290,6 +330,12 @@ static void file_flush(struct adit_pm *pm, const void *addr, size_t len_bytes)
 	notes.note[notes.count++] = n;
 }
 
+static void file_flush_counted(struct adit_pm *pm, const void *addr, size_t len_bytes)
+{
+	count_flush(pm, addr, len_bytes);
+	file_flush(pm, addr, len_bytes);
+}
+
 static void file_fence(struct adit_pm *pm)
 {
 	any_fence(pm);
@@ -310,7 +356,7 @@ static void file_zero_nt(struct adit_pm *pm, void *dst, size_t len_bytes)
 }
 
 static const struct adit_pm_ops file_ops = {
-	.flush = file_flush,
+	.flush = file_flush_counted,
 	.fence = file_fence,
 	.copy_nt = file_copy_nt,
 	.zero_nt = file_zero_nt,

@@ -33,6 +33,7 @@ enum adit_domain {
 #define ADIT_MEDIA_ALLOC  0x8u /* with CREATE: allocate all of it now, not sparse */
 
 struct adit_flush_variant;
+struct adit_counts; /* share/counts.h */
 
 struct adit_media {
 	struct adit_pm pm; /* pm.priv points back here: do not copy a medium */
@@ -55,6 +56,10 @@ struct adit_media {
 	unsigned inside;		 /* frames that may store */
 	int inside_process;		 /* of which process */
 	uint64_t windows;		 /* how often one began to */
+	/* counts.h.  No two media ever have the same number; 0: not counted. */
+	uint64_t counts_id;
+	struct adit_counts *counts;
+	uint64_t *(*counts_find)(struct adit_media *, uint64_t id); /* of a thread that has counted elsewhere */
 };
 
 /*

@@ -14,6 +14,7 @@
  */
 #include "share/lock.h"
 
+#include "media/counts.h"
 #include "share/participant.h"
 
 #include <linux/futex.h>
@@ -104,16 +105,37 @@ static bool sleep_on(struct adit_lock *lock, uint32_t state)
 	return true;
 }
 
+static uint64_t monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void count_wait(uint64_t ns)
+{
+	struct adit_media *m = adit__current_op->fs->counted;
+
+	if (m == NULL)
+		return;
+	adit__count_media(m, ADIT_COUNT_LOCK_WAITS, 1);
+	adit__count_media(m, ADIT_COUNT_LOCK_WAIT_NS, ns);
+}
+
 /* Others may take it meanwhile that this operation changes nothing. */
-static bool park(struct adit_lock *lock, uint32_t state)
+static bool park(struct adit_lock *lock, uint32_t state, uint64_t *slept_ns)
 {
 	struct adit_op *op = adit__current_op;
+	uint64_t began;
 	bool impatient;
 
 	if (op == NULL)
 		return sleep_on(lock, state);
 	adit__op_park(op);
+	began = monotonic_ns();
 	impatient = sleep_on(lock, state);
+	*slept_ns += monotonic_ns() - began;
 	if (impatient)
 		adit__share_look(op->fs);
 	adit__op_unpark(op);
@@ -144,6 +166,7 @@ static __attribute__((noinline)) void lock_slow(struct adit_lock *lock, uint32_t
 {
 	uint32_t mark = ADIT_LOCK_SLEEPERS | (exclusive ? ADIT_LOCK_WAITING : 0);
 	uint64_t word = __atomic_load_n(&lock->word, __ATOMIC_RELAXED);
+	uint64_t slept_ns = 0;
 	bool impatient = false;
 
 	while (!spin(lock, &word, incarnation, exclusive, impatient)) {
@@ -152,14 +175,17 @@ static __attribute__((noinline)) void lock_slow(struct adit_lock *lock, uint32_t
 		/* Only a word that cannot be taken is of this incarnation for certain. */
 		do {
 			if (try_take(lock, &word, incarnation, exclusive, impatient))
-				return;
+				goto taken;
 			marked = word | mark;
 		} while (marked != word &&
 			 !__atomic_compare_exchange_n(&lock->word, &word, marked, true,
 						      __ATOMIC_RELAXED, __ATOMIC_RELAXED));
-		impatient = park(lock, (uint32_t)marked);
+		impatient = park(lock, (uint32_t)marked, &slept_ns);
 		word = __atomic_load_n(&lock->word, __ATOMIC_RELAXED);
 	}
+taken:
+	if (slept_ns != 0)
+		count_wait(slept_ns);
 }
 
 void adit__lock(struct adit_lock *lock, uint32_t incarnation, bool exclusive)

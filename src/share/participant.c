@@ -25,6 +25,7 @@
 #include "core/scratch.h"
 #include "media/media.h"
 #include "media/sigbus.h"
+#include "share/counts.h"
 
 /* Bytes of the pool file, behind every file's end. */
 #define GATE_BYTE	 (1ull << 62)
@@ -172,6 +173,8 @@ static void stop_guarded(struct adit_fs *fs)
 
 static void finish_each(const struct inherited *in)
 {
+	if (in->fs->counted != NULL)
+		(void)adit__counts_here(in->fs->counted);
 	for (uint32_t i = 0; i < in->n; i++)
 		(void)adit__finish_inherited(in->fs, in->slot[i]);
 	adit__holds_finish(in->fs);
@@ -476,6 +479,7 @@ void adit__share_leave(struct adit_fs *fs)
 	uint64_t mine = (uint64_t)fs->incarnation << 32 | (fs->me + 1);
 
 	wait_for_threads(fs->share);
+	adit__counts_close(fs);
 	for (uint32_t i = 0; i < fs->nops; i++)
 		if (fs->ops[i].owner == mine)
 			__atomic_store_n(&fs->ops[i].owner, 0, __ATOMIC_RELEASE);
@@ -489,6 +493,7 @@ void adit__share_drop(struct adit_fs *fs)
 	if (fs->share == NULL)
 		return;
 	wait_for_threads(fs->share);
+	adit__counts_close(fs);
 	(void)adit__fd_unlock(fs->share->fd, PARTICIPANT_BYTE + fs->me, 1);
 	drop_share(fs);
 }

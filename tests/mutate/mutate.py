@@ -55,7 +55,7 @@ QUICK = [
     "crash freed: write /f 0 4096", "test_file", "test_xattr", "test_counts", "crash checkpointed: checkpoint",
     "crash ringpad: chmod", "crash half: write /f 0 4096", "crash part: write /f 100 5000", "crash stepstree: unlink",
     "crash stepstree: write /f 100 600000", "crash stepstree: fallocate /f 0x20", "crash stepsfree: truncate /f 0",
-    "test_repair", "test_holds", "test_grow", "test_flush", "test_kill_power", "test_recover", "test_stopped", "misuse mkfs", "test_media",
+    "test_repair", "test_holds", "test_grow", "test_stats", "test_flush", "test_kill_power", "test_recover", "test_stopped", "misuse mkfs", "test_media",
 ]
 LONG = [
     "test_verify", "test_check_fields", "test_extent", "test_glance", "test_lock", "test_check_damage",
