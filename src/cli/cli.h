@@ -56,6 +56,7 @@ int adit__cmd_ps(int argc, char **argv);
 int adit__cmd_rm(int argc, char **argv);
 int adit__cmd_stat(int argc, char **argv);
 int adit__cmd_sum(int argc, char **argv);
+int adit__cmd_top(int argc, char **argv);
 int adit__cmd_touch(int argc, char **argv);
 int adit__cmd_tree(int argc, char **argv);
 int adit__cmd_write(int argc, char **argv);

@@ -4,7 +4,6 @@
  *
  * Looks from outside, at a mapping that is only read: it takes part in nothing and disturbs nobody.
  */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,46 +11,13 @@
 
 #include "cli/cli.h"
 #include "cli/json.h"
-#include "core/log.h"
-#include "fs/env.h"
-#include "media/media.h"
+#include "cli/look.h"
 #include "share/participant.h"
-
-struct view {
-	struct adit_media media;
-	struct adit_fs fs; /* geometry only */
-};
 
 /* What a participant's operations say at this moment. */
 struct doing {
 	uint32_t running, waiting, locks, lanes;
 };
-
-static int look_into(struct view *v, const char *path)
-{
-	const struct adit_super_pm *s;
-	const char *why = "no Adit superblock", *too;
-	int rc = adit__media_open(&v->media, path, ADIT_MEDIA_RDONLY, 0, (enum adit_domain)cli.assume);
-
-	if (rc < 0)
-		return cli_fail_pool(rc, path, "cannot open the pool");
-	s = (const struct adit_super_pm *)v->media.pm.base;
-	/* The first one may be being written; then the second one is whole. */
-	if (v->media.pm.size_bytes >= ADIT_POOL_MIN_BYTES &&
-	    adit__verify_super(&adit__env, s, v->media.pm.size_bytes, &why) != 0)
-		s = (const struct adit_super_pm *)(v->media.pm.base + ADIT_SUPER_COPY * ADIT_BLOCK);
-	if (v->media.pm.size_bytes < ADIT_POOL_MIN_BYTES ||
-	    adit__verify_super(&adit__env, s, v->media.pm.size_bytes, &too) != 0) {
-		adit__media_close(&v->media);
-		return cli_error("%s: superblock: %s", path, why);
-	}
-	v->fs.pm = v->media.pm;
-	v->fs.env = &adit__env;
-	v->fs.super = *s;
-	adit__fs_geometry(&v->fs);
-	v->fs.incarnation = (uint32_t)get64(s->incarnation);
-	return CLI_OK;
-}
 
 static struct doing what_does(const struct adit_fs *fs, uint32_t participant)
 {
@@ -106,10 +72,9 @@ static void print_one(const struct adit_vol_participant *p, uint32_t i, bool ali
 	cli_json_item(o);
 }
 
-static void print_all(const struct view *v)
+static void print_all(const struct cli_look *v)
 {
 	const struct adit_fs *fs = &v->fs;
-	uint64_t taken = (uint64_t)fs->incarnation << 32 | 1;
 
 	if (cli.json)
 		cli_json_begin();
@@ -121,7 +86,7 @@ static void print_all(const struct view *v)
 		bool alive = adit__participant_is_there(v->media.fd, i);
 		struct doing d;
 
-		if (__atomic_load_n(&p->owner, __ATOMIC_ACQUIRE) != taken)
+		if (!cli_look_is_taken(v, i))
 			continue;
 		/* Whatever the last process left when it was killed: nobody is there. */
 		if (!alive && !adit__others_are_there(v->media.fd))
@@ -136,19 +101,19 @@ static void print_all(const struct view *v)
 int adit__cmd_ps(int argc, char **argv)
 {
 	static const struct poptOption options[] = {CLI_GLOBAL_OPTIONS};
-	struct view v = {0};
+	struct cli_look v;
 	const char **args;
 	int count, rc;
 
 	args = cli_parse(argc, argv, options, "POOL",
 			 "Prints the processes that have the pool open for writing: how many of their calls run, how\n"
 			 "many wait, how many locks and lanes of the log these hold. Disturbs nobody.", 1, 1, &count);
-	rc = look_into(&v, args[0]);
+	rc = cli_look_open(&v, args[0]);
 	if (rc != CLI_OK)
 		return rc;
 	if (v.fs.alone && !cli.json)
 		printf("%s: made by a version that let one process in\n", args[0]);
 	print_all(&v);
-	adit__media_close(&v.media);
+	cli_look_close(&v);
 	return CLI_OK;
 }

@@ -19,6 +19,7 @@ const struct cli_command cli_commands[] = {
 	{"fsck", adit__cmd_fsck, "check a pool, repair what can be repaired"},
 	{"df", adit__cmd_df, "space and files, used and free"},
 	{"ps", adit__cmd_ps, "processes that have a pool open, and what they hold"},
+	{"top", adit__cmd_top, "what goes on in a pool: calls, flushes, fences, waits"},
 	{"ls", adit__cmd_ls, "list directories"},
 	{"tree", adit__cmd_tree, "draw a directory tree"},
 	{"find", adit__cmd_find, "find files by name, type, size"},

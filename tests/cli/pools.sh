@@ -19,7 +19,7 @@ test_command_line() {
     run adit info --assume=moon p.adit; is 2; complains 'no such persistence domain'
     run adit info p.adit more; is 2; complains 'one operand too many'
     # Every command has help, and refuses an empty command line.
-    for command in mkfs info grow df ps ls tree find stat cat sum write cp mv ln mkdir rm touch chmod chown \
+    for command in mkfs info grow df ps top ls tree find stat cat sum write cp mv ln mkdir rm touch chmod chown \
         dump; do
         ok adit "$command" --help; says Usage
         run adit "$command"; is 2
