@@ -148,6 +148,18 @@ static int open_lock_fd(struct adit_pool *pool)
 	return fd < 0 ? fd : 0;
 }
 
+/* Somebody may have made the pool larger between our mapping it and our lock. */
+static int catch_up(struct adit_pool *pool)
+{
+	uint64_t size_bytes;
+	int rc = adit__media_size(&pool->media, &size_bytes);
+
+	if (rc == 0)
+		rc = adit__media_extend(&pool->media, size_bytes);
+	/* No room behind the mapping: whether the pool needs it the superblock tells. */
+	return rc == -ENOMEM ? 0 : rc;
+}
+
 /* As one participant among others: the first recovers, the others join. */
 static int open_shared(struct adit_pool *pool, unsigned flags)
 {
@@ -155,6 +167,11 @@ static int open_shared(struct adit_pool *pool, unsigned flags)
 
 	if (rc != 0)
 		return rc;
+	rc = catch_up(pool);
+	if (rc != 0) {
+		adit__gate_unlock(fd);
+		return rc;
+	}
 	rc = open_guarded(pool, flags | (adit__others_are_there(fd) ? ADIT_OPEN_JOIN : 0));
 	if (rc == 0 && pool->fs->alone)
 		rc = adit__fd_lock(fd, true, 0, 0);
