@@ -317,16 +317,26 @@ void adit__share_repair(struct adit_fs *fs)
 	pthread_mutex_unlock(&s->repairing);
 }
 
+static void look(struct adit_fs *fs)
+{
+	int fd = fs->share->fd;
+
+	if (has_work(fs) && adit__fd_lock(fd, true, GATE_BYTE, 1) == 0) {
+		repair(fs);
+		adit__gate_unlock(fd);
+	}
+}
+
 void adit__share_look(struct adit_fs *fs)
 {
 	struct adit_share *s = fs->share;
 
 	if (s == NULL || pthread_mutex_trylock(&s->repairing) != 0)
 		return;
-	if (has_work(fs) && adit__fd_lock(s->fd, true, GATE_BYTE, 1) == 0) {
-		repair(fs);
-		adit__gate_unlock(s->fd);
-	}
+	/* The caller may be in no call's work: waiting for an advisory lock. */
+	GUARDED(fs, look(fs));
+	if (adit__has_stopped(fs))
+		adit__gate_unlock(s->fd); /* a fault came between */
 	pthread_mutex_unlock(&s->repairing);
 }
 
