@@ -43,8 +43,11 @@ struct adit_fork {
 	size_t n, room;
 };
 
-static pthread_rwlock_t busy =
-	PTHREAD_RWLOCK_INITIALIZER; /* openers and closers read, a fork writes */
+/* A fork holds it from before to behind, while nobody opens or closes. (No rwlock: a child cannot unlock what its
+ * parent has.) */
+static pthread_mutex_t forking = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t idle = PTHREAD_COND_INITIALIZER;
+static unsigned busy; /* how many open or close */
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct adit_pool *pools;
 static uint64_t forks;
@@ -199,7 +202,9 @@ static void prepare_pool(struct adit_pool *pool)
 
 static void prepare(void)
 {
-	pthread_rwlock_wrlock(&busy);
+	pthread_mutex_lock(&forking);
+	while (busy > 0)
+		pthread_cond_wait(&idle, &forking);
 	forks++;
 	for (struct adit_pool *p = pools; p != NULL; p = p->next)
 		prepare_pool(p);
@@ -227,7 +232,7 @@ static void parent(void)
 {
 	for (struct adit_pool *p = pools; p != NULL; p = p->next)
 		parent_pool(p);
-	pthread_rwlock_unlock(&busy);
+	pthread_mutex_unlock(&forking);
 }
 
 /* ---- after: in the child ----------------------------------------------------------------------- */
@@ -319,13 +324,14 @@ static void child_pool(struct adit_pool *pool)
 
 static void child(void)
 {
-	pthread_rwlock_init(&busy, NULL);
-	pthread_mutex_init(&list_lock, NULL);
+	/* Threads of the parent's may wait for it. */
+	pthread_cond_init(&idle, NULL);
 	adit__counts_forked();
 	for (struct adit_pool *p = pools; p != NULL; p = p->next)
 		adit__counts_again(p->fs);
 	for (struct adit_pool *p = pools; p != NULL; p = p->next)
 		child_pool(p);
+	pthread_mutex_unlock(&forking);
 }
 
 /* ---- pools ----------------------------------------------------------------------------------------- */
@@ -340,12 +346,17 @@ void adit__fork_wait(void)
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 	pthread_once(&once, install);
-	pthread_rwlock_rdlock(&busy);
+	pthread_mutex_lock(&forking);
+	busy++;
+	pthread_mutex_unlock(&forking);
 }
 
 void adit__fork_go_on(void)
 {
-	pthread_rwlock_unlock(&busy);
+	pthread_mutex_lock(&forking);
+	if (--busy == 0)
+		pthread_cond_broadcast(&idle);
+	pthread_mutex_unlock(&forking);
 }
 
 void adit__fork_add(struct adit_pool *pool)

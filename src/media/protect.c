@@ -206,7 +206,8 @@ int adit__protect(struct adit_media *m, enum adit_protection how)
 		 : how == ADIT_PROTECTION_MPROTECT ? protect_pages(m)
 						   : 0;
 
-	if (rc == 0) {
+	/* As before: others read it meanwhile. */
+	if (rc == 0 && m->protection != how) {
 		m->protection = how;
 		m->pm.guarded = how != ADIT_PROTECTION_NONE;
 	}
