@@ -63,7 +63,6 @@ static struct shared {
 	struct worker worker[WORKERS_MAX];
 	int stop; /* atomic */
 	int failed;
-	/* Nameless files that the dead had open keep their blocks until the last process closes the pool. */
 	uint64_t refused; /* atomic: for want of space */
 } * shared;
 
@@ -492,8 +491,7 @@ int main(int argc, char **argv)
 	const char *limit = getenv("ADIT_SECONDS"), *chosen = getenv("ADIT_SEED");
 	const char *dir = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
 	uint64_t random = chosen ? strtoull(chosen, NULL, 0) : 1, seed = random, kills = 0;
-	uint64_t end = now_ns() + (uint64_t)((limit ? strtod(limit, NULL) : 6) * 1e9), longest = 0;
-	uint64_t calls = 0, longest_call = 0;
+	uint64_t calls = 0, longest_call = 0, longest = 0, end;
 	struct proof *proof =
 		proof_begin(argc > 1 ? "multi-crowd" : "multi", "R10",
 			    "processes that share a pool are killed at random moments: "
@@ -517,6 +515,8 @@ int main(int argc, char **argv)
 			shared->worker[n].file[i].dir = -1;
 		start(n, chance(&random));
 	}
+	/* From now on: to start a crowd takes seconds. */
+	end = now_ns() + (uint64_t)((limit ? strtod(limit, NULL) : 6) * 1e9);
 	while (now_ns() < end && !shared->failed) {
 		unsigned n = (unsigned)(chance(&random) % workers);
 		int status;
