@@ -225,7 +225,8 @@ static void test_no_starvation(void **unused)
 			else
 				write_once(&s);
 		}
-		assert_true(now_s() - before < 10.0);
+		/* Starved it would be for as long as they go on: no matter how slow the machine is. */
+		assert_true(now_s() - before < 100.0);
 		__atomic_store_n(&s.stop, 1, __ATOMIC_RELAXED);
 		for (int i = 0; i < 3; i++)
 			pthread_join(thread[i], NULL);
