@@ -147,7 +147,4 @@ void adit__super_store(struct adit_fs *);
 /* In a child of fork: the newest slot is to be read again. */
 void adit__log_forked(struct adit_fs *);
 
-/* In a child of fork: the newest slot is to be read again. */
-void adit__log_forked(struct adit_fs *);
-
 #endif
